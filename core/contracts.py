@@ -1,0 +1,85 @@
+"""The seams of the house: what doors may ask of an engine, and how an engine is put together."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from core.options import Crop, GenerationOptions
+from core.types import AudioChunk, AvatarSource, Frame, RegisteredAvatar
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What an engine can do.
+
+    `acts_on` names the options that have an effect; `lookahead` is the sound, in samples, that must
+    follow a frame before it can be drawn; `prefetch` is the number of frames that may be made ahead
+    on a thread of their own (0: none).
+    """
+
+    acts_on: frozenset[str]
+    lookahead: int
+    prefetch: int = 0
+
+
+class StageClock:
+    """Seconds spent per named stage, each without what the stages inside it took.
+
+    Threads may share a clock as long as each stage runs on one thread only.
+    """
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._local = threading.local()
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        inner: list[float] = self._local.__dict__.setdefault("inner", [])
+        started = time.perf_counter()
+        inner.append(0.0)
+        try:
+            yield
+        finally:
+            elapsed = time.perf_counter() - started
+            self.seconds[name] = self.seconds.get(name, 0.0) + elapsed - inner.pop()
+            if inner:
+                inner[-1] += elapsed
+
+
+class Engine(Protocol):
+    """The only seam that doors know. One engine, shared: it holds weights, never a session's state."""
+
+    name: str
+    capabilities: Capabilities
+
+    def fingerprint(self, source: AvatarSource, crop: Crop) -> str:
+        """The content key (hex) of a registration: same content, options, engine and weights, same key."""
+        ...
+
+    def register(
+        self, source: AvatarSource, crop: Crop, progress: Callable[[float], None] = lambda fraction: None
+    ) -> RegisteredAvatar:
+        """Make a portrait ready. Raises InputError (NoFace, BadImage, TooLong)."""
+        ...
+
+    def canvas_size(self, avatar: RegisteredAvatar, options: GenerationOptions) -> tuple[int, int]:
+        """(width, height) of the frames that `animate` gives."""
+        ...
+
+    def animate(
+        self,
+        avatar: RegisteredAvatar,
+        audio: Iterator[AudioChunk],
+        options: GenerationOptions,
+        rng: np.random.Generator,
+        clock: StageClock,
+    ) -> Iterator[Frame]:
+        """Frames as soon as the sound for them is there; `frame_count(samples)` in all."""
+        ...
+
+    def close(self) -> None: ...

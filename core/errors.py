@@ -1,0 +1,105 @@
+"""Every error that a user of Visavis can meet.
+
+    TalkerError
+    ├── InputError            what was handed in cannot be used
+    │   ├── NoFace            no usable face in the portrait
+    │   ├── BadImage          not an image or video that can be decoded
+    │   ├── BadAudio          not audio that can be decoded
+    │   ├── BadOption         unknown option, wrong type or out of range
+    │   ├── TooLong           over a limit: bytes, pixels or seconds
+    │   ├── UnknownToken      no such avatar (never made, expired or evicted)
+    │   ├── NotYours          the avatar belongs to another owner
+    │   └── BadPath           missing file, or a path that may not be used
+    ├── AssetError            something the program itself needs is missing
+    │   ├── MissingCheckpoint
+    │   ├── CorruptCheckpoint
+    │   └── EngineUnavailable
+    ├── ComputeError          the work itself failed
+    │   ├── OutOfMemory
+    │   └── EncodeFailed      the output could not be written (disk full, ...)
+    └── Cancelled             the caller asked to stop
+
+The message says what is wrong; `hint` says what to do about it. Foreign exceptions are translated
+at the seams (media, runtimes, hub), so the doors only ever catch `TalkerError`.
+"""
+
+
+class TalkerError(Exception):
+    """Base of all errors; `str()` is one line: the message, then the hint."""
+
+    code = "error"
+    exit_code = 1
+    http_status = 500
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(f"{message} {hint}".strip())
+        self.message = message
+        self.hint = hint
+
+
+class InputError(TalkerError):
+    code, exit_code, http_status = "bad_input", 2, 422
+
+
+class NoFace(InputError):
+    code = "no_face"
+
+
+class BadImage(InputError):
+    code = "bad_image"
+
+
+class BadAudio(InputError):
+    code = "bad_audio"
+
+
+class BadOption(InputError):
+    code = "bad_option"
+
+
+class TooLong(InputError):
+    code, http_status = "too_long", 413
+
+
+class UnknownToken(InputError):
+    code, http_status = "unknown_token", 404
+
+
+class NotYours(InputError):
+    code, http_status = "not_yours", 403
+
+
+class BadPath(InputError):
+    code, http_status = "bad_path", 400
+
+
+class AssetError(TalkerError):
+    code, exit_code, http_status = "asset", 3, 503
+
+
+class MissingCheckpoint(AssetError):
+    code = "missing_checkpoint"
+
+
+class CorruptCheckpoint(AssetError):
+    code = "corrupt_checkpoint"
+
+
+class EngineUnavailable(AssetError):
+    code = "engine_unavailable"
+
+
+class ComputeError(TalkerError):
+    code, exit_code, http_status = "compute", 4, 500
+
+
+class OutOfMemory(ComputeError):
+    code, http_status = "out_of_memory", 507
+
+
+class EncodeFailed(ComputeError):
+    code, exit_code, http_status = "encode", 2, 507
+
+
+class Cancelled(TalkerError):
+    code, exit_code, http_status = "cancelled", 130, 499
