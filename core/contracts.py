@@ -67,6 +67,10 @@ class Engine(Protocol):
         """Make a portrait ready. Raises InputError (NoFace, BadImage, TooLong)."""
         ...
 
+    def preview(self, avatar: RegisteredAvatar) -> np.ndarray:
+        """The avatar at rest, uint8 (H, W, 3), for galleries."""
+        ...
+
     def canvas_size(self, avatar: RegisteredAvatar, options: GenerationOptions) -> tuple[int, int]:
         """(width, height) of the frames that `animate` gives."""
         ...

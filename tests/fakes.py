@@ -38,6 +38,9 @@ class FakeEngine:
         rgb = np.full((64, 64, 3), 90, np.uint8)
         return RegisteredAvatar(self.fingerprint(source, crop), self.name, True, 1, (64, 64), {"rgb": rgb})
 
+    def preview(self, avatar: RegisteredAvatar) -> np.ndarray:
+        return avatar.arrays["rgb"]
+
     def canvas_size(self, avatar: RegisteredAvatar, options: GenerationOptions) -> tuple[int, int]:
         return avatar.size
 
