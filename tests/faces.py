@@ -126,7 +126,7 @@ def dark_skin() -> np.ndarray:
     """Deep brown skin and dark hair; eyes and teeth stay light."""
     v, u = np.mgrid[0:SIDE, 0:SIDE]
     _, red, blue = cv2.split(cv2.cvtColor(_portrait(), cv2.COLOR_RGB2YCrCb).astype(np.float64))
-    skin_tone = np.clip((red - blue - 2) / 12, 0, 1)
+    skin_tone = np.clip((red - blue - 10) / 8, 0, 1)
     face = ((u - 254) / 108) ** 2 + ((v - 245) / 125) ** 2 < 1
     neck = (abs(u - 245) < 80) & (v > 300) & (v < 390)
     scalp = ((u - 258) / 148) ** 2 + ((v - 150) / 140) ** 2 < 1
@@ -190,9 +190,9 @@ def _about_face(degrees: float, zoom: float) -> np.ndarray:
 
 
 def _backdrop(height: int, width: int) -> np.ndarray:
-    down = np.linspace(200, 120, height)[:, None, None]
-    across = np.linspace(0, 30, width)[None, :, None]
-    return np.clip(down + across + [0, 5, 15], 0, 255).astype(np.uint8)
+    down = np.linspace(200, 120, height).astype(np.uint8)[:, None, None]
+    across = np.linspace(0, 30, width).astype(np.uint8)[None, :, None]
+    return down + across + np.array([0, 5, 15], np.uint8)
 
 
 def _blend(below: np.ndarray, above: np.ndarray, weight: np.ndarray) -> np.ndarray:

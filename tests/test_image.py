@@ -62,7 +62,7 @@ def test_exif_turns_the_picture_upright(orientation):
 def test_broken_exif_does_not_spoil_the_picture():
     data = files.jpeg(orientation=6).replace(b"MM\0*\0\0\0\x08", b"MM\0*\xff\xff\xff\xff")
     rgb, _ = _read(data)
-    assert rgb.shape == (512, 512, 3)
+    assert _difference(rgb, np.rot90(astronaut_portrait())) < 1.5  # as it is stored
 
 
 def test_transparency_is_put_on_the_backdrop_with_a_note():

@@ -87,7 +87,7 @@ class _Mediapipe:
     """The few parts of the package that are needed, and packets in and out of it."""
 
     def __init__(self) -> None:
-        with _without_package_init("mediapipe", "mediapipe.python") as folder:
+        with _bare_package("mediapipe") as folder:
             self._native = import_native("mediapipe.python._framework_bindings")
             self._create = import_native("mediapipe.python.packet_creator")
             self._get = import_native("mediapipe.python.packet_getter")
@@ -139,28 +139,28 @@ class _Graph:
 
 
 @contextmanager
-def _without_package_init(*packages: str) -> Iterator[Path]:
-    """Let submodules of mediapipe be imported without running the __init__ of these packages.
+def _bare_package(package: str) -> Iterator[Path]:
+    """Let modules of a package be imported without running its __init__; yields its folder.
 
-    Those pull in matplotlib, sounddevice and all other solutions: 0.7 s and 60 MB for nothing. Bare
-    packages stand in meanwhile and go again with all Python modules below them, so that a later
-    `import mediapipe` is the usual one. Yields the package's folder.
+    That of mediapipe pulls in matplotlib, sounddevice and all other solutions: 0.6 s and 60 MB for nothing. A
+    bare package stands in meanwhile and goes again with all Python modules below it, so that a later
+    `import mediapipe` is the usual one.
     """
-    spec = importlib.util.find_spec(packages[0])
+    spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
         raise EngineUnavailable(
-            "The Python package mediapipe is not installed.", "Run: pip install -r requirements-base.txt"
+            f"The Python package {package} is not installed.", "Run: pip install -r requirements-base.txt"
         )
     folder = Path(spec.origin).parent
-    bare = [name for name in packages if name not in sys.modules]
-    for name in bare:
-        module = ModuleType(name)
-        module.__path__ = [str(folder.joinpath(*name.split(".")[1:]))]
-        sys.modules[name] = module
+    if package in sys.modules:
+        yield folder
+        return
+    bare = sys.modules[package] = ModuleType(package)
+    bare.__path__ = [str(folder)]
     try:
         yield folder
     finally:
-        for name in [name for name in sys.modules if bare and name.partition(".")[0] == packages[0]]:
+        for name in [name for name in sys.modules if name.partition(".")[0] == package]:
             if "_framework_bindings" not in name:  # native code can be loaded but once
                 del sys.modules[name]
 

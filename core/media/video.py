@@ -56,46 +56,25 @@ class VideoFile:
         stored, whatever their rate. Raises BadImage where nothing can be decoded or the size changes,
         TooLong past max_seconds; a damaged video gives the frames that can be decoded.
         """
-        damage = Damage()
+        damage, name = Damage(), describe(self._source)
         with open_input(self._source, BadImage) as container:
             stream = _stream(container, self._source, self._limits)
-            timed = self._timed(container, stream, damage)
-            chosen = _at_25_fps(timed) if retime else (frame for frame, _, _ in timed)
+            timed = _timed(container, stream, damage)
+            chosen = _at_25_fps(timed) if retime else ((frame, start) for frame, start, _ in timed)
             convert = _Converter(stream)
-            for frame in islice(chosen, limit):
+            for frame, seconds in islice(chosen, limit):
+                if seconds >= self._limits.max_seconds:
+                    raise TooLong(f"{name} lasts longer than {self._limits.max_seconds:g} s, the limit.")
+                if frame.width * frame.height > self._limits.max_pixels:
+                    raise _too_large(self._source, frame.width, frame.height, self._limits)
                 rgb = convert(frame)
                 if (rgb.shape[1], rgb.shape[0]) != self.size:
-                    raise BadImage(f"{describe(self._source)} changes its picture size midway.")
+                    raise BadImage(f"{name} changes its picture size midway.")
                 yield rgb
         if damage.any:
-            self._notes[f"{describe(self._source)} is damaged; the frames that can be decoded are used."] = (
-                None
-            )
+            self._notes[f"{name} is damaged; the frames that can be decoded are used."] = None
         if not damage.good:
-            raise BadImage(f"{describe(self._source)} has no frame that can be decoded.")
-
-    def _timed(
-        self, container: InputContainer, stream: VideoStream, damage: Damage
-    ) -> Iterator[tuple[VideoFrame, float, float]]:
-        """Frames with the seconds, from the first one on, at which each appears and goes."""
-        step = 1 / (float(stream.average_rate or 0) or FPS)
-        first: float | None = None
-        end = 0.0
-        for frame in decoded(container, stream, damage):
-            if not isinstance(frame, VideoFrame):
-                continue
-            if frame.width * frame.height > self._limits.max_pixels:
-                raise _too_large(self._source, frame.width, frame.height, self._limits)
-            time = frame.time if frame.time is not None else (first or 0.0) + end
-            first = time if first is None else first
-            start = max(time - first, 0.0)
-            if start >= self._limits.max_seconds:
-                raise TooLong(
-                    f"{describe(self._source)} lasts longer than {self._limits.max_seconds:g} s, the limit."
-                )
-            length = frame.duration * frame.time_base if frame.time_base is not None else 0
-            end = start + (float(length) or step)
-            yield frame, start, end
+            raise BadImage(f"{name} has no frame that can be decoded.")
 
 
 def open_video(source: AvatarSource, limits: VideoLimits) -> VideoFile:
@@ -128,20 +107,39 @@ def _stream(container: InputContainer, source: Path | bytes, limits: VideoLimits
     if codec.width * codec.height > limits.max_pixels:
         raise _too_large(source, codec.width, codec.height, limits)
     codec.thread_count = 1  # frames held by decoder threads are memory
+    codec.options = {"max_pixels": str(limits.max_pixels)}  # also where the picture grows midway
     return stream
 
 
-def _at_25_fps(timed: Iterable[tuple[VideoFrame, float, float]]) -> Iterator[VideoFrame]:
-    """For each k the last frame that has appeared at k / 25 s, until the last one goes."""
+def _timed(
+    container: InputContainer, stream: VideoStream, damage: Damage
+) -> Iterator[tuple[VideoFrame, float, float]]:
+    """Frames with the seconds, from the first one on, at which each appears and goes."""
+    step = 1 / (float(stream.average_rate or 0) or FPS)
+    first: float | None = None
+    end = 0.0
+    for frame in decoded(container, stream, damage):
+        if not isinstance(frame, VideoFrame):
+            continue
+        time = frame.time if frame.time is not None else (first or 0.0) + end
+        first = time if first is None else first
+        start = max(time - first, 0.0)
+        length = frame.duration * frame.time_base if frame.time_base is not None else 0
+        end = start + (float(length) or step)
+        yield frame, start, end
+
+
+def _at_25_fps(timed: Iterable[tuple[VideoFrame, float, float]]) -> Iterator[tuple[VideoFrame, float]]:
+    """For each k the last frame that has appeared at k / 25 s, with that time, until the last one goes."""
     shown: VideoFrame | None = None
     k, end = 0, 0.0
     for frame, start, end in timed:  # noqa: B007  the last end is used below
         while shown is not None and k / FPS < start - _TOLERANCE:
-            yield shown
+            yield shown, k / FPS
             k += 1
         shown = frame
     while shown is not None and (k == 0 or k / FPS < end - _TOLERANCE):
-        yield shown
+        yield shown, k / FPS
         k += 1
 
 

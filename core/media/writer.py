@@ -4,6 +4,7 @@ import errno
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -103,7 +104,7 @@ class VideoWriter:
         codec.color_primaries = codec.color_trc = _BT709
         if self._sound is None:
             return _Output(container, video, None)
-        # The fast coder takes a quarter of the time; at this rate the two sound and measure alike.
+        # As close to speech as the default coder in a quarter of the time; only full-scale tones suffer.
         audio = container.add_stream("aac", rate=self._sound.rate, options={"aac_coder": "fast"})
         audio.layout = "mono" if self._sound.channels == 1 else "stereo"
         audio.bit_rate = _AAC_BIT_RATE * self._sound.channels
@@ -196,12 +197,16 @@ def _check_target(path: Path) -> None:
     if path.suffix.lower() != ".mp4":
         raise BadOption(f"The output '{path.name}' is not an .mp4 file.", "Give it the suffix .mp4.")
     try:
-        if path.exists() and not path.is_file():
-            raise BadPath(f"The output '{path}' exists and is not a file.", "Choose another name.")
-        if not path.parent.is_dir():
-            raise BadPath(f"The output folder '{path.parent}' does not exist.", "Create it first.")
-    except (OSError, ValueError) as error:  # a name that is too long, or no name at all
-        raise BadPath(f"The output path '{path!s:.200}' cannot be used: {error}.") from error
+        is_file = stat.S_ISREG(path.stat().st_mode)
+    except FileNotFoundError:
+        is_file = True
+    except (OSError, ValueError) as error:  # a name that is too long or no name, a file taken for a folder
+        reason = getattr(error, "strerror", None) or "not a valid name"
+        raise BadPath(f"The output '{path!s:.200}' cannot be used: {reason}.", "Check the path.") from error
+    if not is_file:
+        raise BadPath(f"The output '{path}' exists and is not a file.", "Choose another name.")
+    if not path.parent.is_dir():
+        raise BadPath(f"The output folder '{path.parent}' does not exist.", "Create it first.")
 
 
 def _create(part: Path) -> BinaryIO:
