@@ -8,15 +8,18 @@
     │   ├── BadOption         unknown option, wrong type or out of range
     │   ├── TooLong           over a limit: bytes, pixels or seconds
     │   ├── UnknownToken      no such avatar (never made, expired or evicted)
+    │   ├── UnknownJob        no such job (never made or expired)
     │   ├── NotYours          the avatar belongs to another owner
     │   └── BadPath           missing file, or a path that may not be used
     ├── AssetError            something the program itself needs is missing
     │   ├── MissingCheckpoint
     │   ├── CorruptCheckpoint
     │   └── EngineUnavailable
+    ├── Busy                  too much is waiting already
     ├── ComputeError          the work itself failed
     │   ├── OutOfMemory
-    │   └── EncodeFailed      the output could not be written (disk full, ...)
+    │   ├── EncodeFailed      the output could not be written (disk full, ...)
+    │   └── StoreFailed       avatars or results cannot be kept (disk full, ...)
     └── Cancelled             the caller asked to stop
 
 The message says what is wrong; `hint` says what to do about it. Foreign exceptions are translated
@@ -65,6 +68,10 @@ class UnknownToken(InputError):
     code, http_status = "unknown_token", 404
 
 
+class UnknownJob(InputError):
+    code, http_status = "unknown_job", 404
+
+
 class NotYours(InputError):
     code, http_status = "not_yours", 403
 
@@ -89,6 +96,10 @@ class EngineUnavailable(AssetError):
     code = "engine_unavailable"
 
 
+class Busy(TalkerError):
+    code, exit_code, http_status = "busy", 5, 503
+
+
 class ComputeError(TalkerError):
     code, exit_code, http_status = "compute", 4, 500
 
@@ -99,6 +110,10 @@ class OutOfMemory(ComputeError):
 
 class EncodeFailed(ComputeError):
     code, exit_code, http_status = "encode", 2, 507
+
+
+class StoreFailed(ComputeError):
+    code, http_status = "store", 507
 
 
 class Cancelled(TalkerError):
