@@ -6,6 +6,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.stream import Disposition
 
 DEPTHS = ("u8", "s16", "s24", "s32", "f32", "f64")
 # suffix: encoder, sample format it takes, container
@@ -60,9 +61,9 @@ def write_wav(path: Path, sound: np.ndarray, rate: int, depth: str = "s16") -> P
 
 
 def write_encoded(path: Path, sound: np.ndarray, rate: int) -> Path:
-    """A file in the format of its suffix (see ENCODERS) from float samples (1 or 2 channels, n)."""
+    """A file in the format of its suffix (see ENCODERS) from float samples (1, 2 or 6 channels, n)."""
     codec, kind, container_format = ENCODERS[path.suffix]
-    layout = "mono" if len(sound) == 1 else "stereo"
+    layout = {1: "mono", 2: "stereo", 6: "5.1"}[len(sound)]
     with av.open(str(path), "w", format=container_format) as container:
         stream = container.add_stream(codec, rate=rate)
         stream.layout = layout
@@ -71,6 +72,25 @@ def write_encoded(path: Path, sound: np.ndarray, rate: int) -> Path:
         frame = av.AudioFrame.from_ndarray(planar, "fltp", layout)
         frame.sample_rate, frame.pts, frame.time_base = rate, 0, Fraction(1, rate)
         for packets in (stream.encode(frame), stream.encode(None)):
+            container.mux(packets)
+    return path
+
+
+def write_covered(path: Path, sound: np.ndarray, rate: int) -> Path:
+    """An MP3 of mono samples (1, n) with a cover picture, as music comes."""
+    with av.open(str(path), "w", format="mp3") as container:
+        stream, cover = container.add_stream("libmp3lame", rate=rate), container.add_stream("mjpeg", rate=25)
+        stream.layout, stream.format = "mono", "fltp"
+        cover.width, cover.height, cover.pix_fmt = 32, 32, "yuvj420p"
+        cover.disposition = Disposition.attached_pic
+        frame = av.AudioFrame.from_ndarray(sound.astype(np.float32), "fltp", "mono")
+        frame.sample_rate, frame.pts = rate, 0
+        for packets in (
+            cover.encode(av.VideoFrame(32, 32, "yuvj420p")),
+            cover.encode(None),
+            stream.encode(frame),
+            stream.encode(None),
+        ):
             container.mux(packets)
     return path
 
@@ -86,6 +106,7 @@ def broken_sounds(folder: Path) -> dict[str, Path]:
         "truncated header": good[:30],
         "header only": good[:44],
         "no samples": wav(np.zeros((1, 0)), 16_000),
+        "unknown codec": good[:20] + b"\x34\x12" + good[22:],
         "one sample": wav(np.zeros((1, 1)), 16_000),
         "5 ms": wav(speech_like(0.005), 16_000),
         "50 ms left": good[: 44 + 1_600],

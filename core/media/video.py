@@ -65,8 +65,6 @@ class VideoFile:
             for frame, seconds in islice(chosen, limit):
                 if seconds >= self._limits.max_seconds:
                     raise TooLong(f"{name} lasts longer than {self._limits.max_seconds:g} s, the limit.")
-                if frame.width * frame.height > self._limits.max_pixels:
-                    raise _too_large(self._source, frame.width, frame.height, self._limits)
                 rgb = convert(frame)
                 if (rgb.shape[1], rgb.shape[0]) != self.size:
                     raise BadImage(f"{name} changes its picture size midway.")
@@ -105,7 +103,10 @@ def _stream(container: InputContainer, source: Path | bytes, limits: VideoLimits
         raise BadImage(f"{describe(source)} has no video in it.", "Give an image or a video.")
     codec = known(stream, source, BadImage).codec_context
     if codec.width * codec.height > limits.max_pixels:
-        raise _too_large(source, codec.width, codec.height, limits)
+        raise TooLong(
+            f"{describe(source)} has frames of {codec.width}x{codec.height}; "
+            f"the limit is {limits.max_pixels / 1e6:.0f} million pixels."
+        )
     codec.thread_count = 1  # frames held by decoder threads are memory
     codec.options = {"max_pixels": str(limits.max_pixels)}  # also where the picture grows midway
     return stream
@@ -161,10 +162,3 @@ class _Converter:
         turned = np.rot90(rgb.to_ndarray(), round(frame.rotation / 90))
         self._frame, self._rgb = frame, np.ascontiguousarray(turned)
         return self._rgb
-
-
-def _too_large(source: Path | bytes, width: int, height: int, limits: VideoLimits) -> TooLong:
-    return TooLong(
-        f"{describe(source)} has frames of {width}x{height}; "
-        f"the limit is {limits.max_pixels / 1e6:.0f} million pixels."
-    )
