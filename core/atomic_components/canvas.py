@@ -2,7 +2,7 @@
 
 import numpy as np
 
-_AIR = 1.3  # side of the square canvas in face crops, where the source is large enough
+_AIR = 1.15  # side of the square canvas in face crops, where the source is large enough
 
 
 def canvas_of(
@@ -11,7 +11,7 @@ def canvas_of(
     """Source size (w, h), face crop (2, 3 or 3, 3; crop of `crop_side` pixels) and `resolution`
     -> (source_to_canvas float32 (2, 3), canvas size (w, h)).
 
-    "source" keeps the source. "320" and "512" cut a square around the face crop, 1.3 times as wide,
+    "source" keeps the source. "320" and "512" cut a square around the face crop, 1.15 times as wide,
     moved to lie inside the source and never larger than it: a crop, never a stretch.
     """
     if resolution == "source":

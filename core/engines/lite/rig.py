@@ -1,0 +1,109 @@
+"""From a picture and its 478 mesh points to all that the renderer must know: done once a portrait.
+
+The rig's plane is the picture in *eye distances*: origin between the eyes, axes those of the picture.
+What moves is stored as weights of radial functions, so that the renderer can evaluate it on any grid.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from core.aux_models.face_mesh import Face
+from core.engines.lite import eyes, teeth
+from core.engines.lite.shapes import LOWER, UPPER, Shape, shape_table
+from core.engines.lite.survey import survey_mouth
+
+CROP = 512  # px: `crop_to_source` maps a square of this side
+PIVOT = np.array([0.0, 0.9, 1.1])  # the head turns about the top of its neck; head's frame, eye distances
+_SOFT = 0.05  # eye distances: how round the tips of the radial functions are
+_SMOOTH_DEPTH = 0.15  # a turned head must not fold where its mesh is steep
+
+Rig = dict[str, np.ndarray]
+
+
+def build_rig(
+    rgb: np.ndarray,
+    points: np.ndarray,
+    crop_to_source: np.ndarray,
+    reference: Mapping[str, np.ndarray] | None = None,
+) -> Rig:
+    """The rig of a face: small arrays, independent of any output size.
+
+    `rgb` uint8 (H, W, 3); `points` float32 (478, 3) px of it; `crop_to_source` (2 or 3, 3) from a crop
+    of CROP px. For the frames of a video hand the first frame's rig as `reference`: teeth and colours
+    are taken from there, and only what lies differently in this frame is computed.
+    """
+    face = Face(points)
+    axes = face.axes.astype(np.float64)
+    lids = points[[33, 133, 159, 145, 362, 263, 386, 374]].astype(np.float64)
+    right, left = lids[:4].mean(0), lids[4:].mean(0)
+    unit = float(np.linalg.norm(left - right))
+    origin = np.append((right + left)[:2] / 2, lids[:, 2].mean())
+    plane = (points - origin) / unit
+    to_source = np.array([[unit, 0, origin[0]], [0, unit, origin[1]]], np.float32)
+
+    look = survey_mouth(rgb, plane[:, :2], to_source)
+    plane[UPPER[3], :2], plane[LOWER[3], :2] = look.upper, look.lower
+    plane[UPPER[3], 2] = plane[LOWER[3], 2] = (plane[UPPER[3], 2] + plane[LOWER[3], 2]) / 2
+    if reference is None:
+        inside = teeth.interior(rgb, look, plane[:, :2], to_source)
+    else:
+        inside = {name: reference[name] for name in teeth.KEPT}
+    head = plane @ axes.T
+    return {
+        "to_source": to_source,
+        "axes": axes.astype(np.float32),
+        "crop_side": np.float32([np.hypot(*np.asarray(crop_to_source)[:2, 0]) * CROP]),
+        "mouth_frame": look.frame,
+        "mouth_half": np.float32([np.linalg.norm(look.upper[0] - look.upper[-1]) / 2]),
+        "lips": look.lips,
+        "outline": _outline(head, axes),
+        **_fields(head, axes, float(inside["meet"][0])),
+        **eyes.survey(rgb, plane[:, :2], to_source),
+        **inside,
+    }
+
+
+def _outline(head: np.ndarray, axes: np.ndarray) -> np.ndarray:
+    """Map (2, 3) from the plane to a frame in which the head with its hair is about the unit circle's half:
+    x in half widths; y in heights of its upper part (< 0) and lower part (> 0), set apart in row 3."""
+    centre = (np.array([0, 0.3, 0.6]) @ axes)[:2]
+    across = axes[0, :2] / np.linalg.norm(axes[0, :2])
+    down = np.array([-across[1], across[0]])
+    chin = head[152, 1] - 0.3
+    rows = np.stack([across / 1.42, down])
+    return np.concatenate([np.column_stack([rows, -rows @ centre]), [[2.15, chin + 0.1, 0]]]).astype(np.float32)
+
+
+def _fields(head: np.ndarray, axes: np.ndarray, meet: float) -> Rig:
+    gap = head[LOWER[3], 1] - head[UPPER[3], 1]
+    table = shape_table(head, np.maximum(gap, 0), meet)
+    centres = (table.points @ axes)[:, :2]
+    moves = (table.moves @ axes)[..., :2].reshape(len(centres), -1)
+    depth = (table.points - PIVOT) @ axes[:, 2]
+    depth[table.around] = 0  # the silhouette stays where it is when a head turns
+    lower = _solve(centres, moves, ~table.upper, 1e-6)
+    return {
+        "centres": centres.astype(np.float32),
+        "fields": np.hstack([lower, _solve(centres, depth[:, None], ~table.upper, _SMOOTH_DEPTH)]),
+        "upper_fields": _solve(centres, moves, ~table.lower, 1e-6),
+    }
+
+
+def kernel(points: np.ndarray, centres: np.ndarray) -> np.ndarray:
+    """Multiquadric functions (m, n) of the distances between (m, 2) and (n, 2): smooth, almost linear."""
+    square = (points**2).sum(1)[:, None] + (centres**2).sum(1) - 2 * (points @ centres.T)
+    return np.sqrt(np.maximum(square, 0) + points.dtype.type(_SOFT**2))
+
+
+def _solve(centres: np.ndarray, targets: np.ndarray, used: np.ndarray, loose: float) -> np.ndarray:
+    """Weights (n + 1, k) float32 by which radial functions at the `used` centres, and a constant, hit the
+    targets (n, k), the less exactly the larger `loose` is."""
+    points = centres[used]
+    n = len(points)
+    system = np.ones((n + 1, n + 1))
+    system[:n, :n] = kernel(points, points) - loose * np.eye(n)
+    system[n, n] = 0
+    weights = np.zeros((len(centres) + 1, targets.shape[1]), np.float32)
+    weights[np.append(used, True)] = np.linalg.solve(system, np.append(targets[used], [targets[0] * 0], 0))
+    return weights

@@ -1,0 +1,125 @@
+"""What every door works with: one engine, the avatars it knows, and the results people asked for."""
+
+import io
+import time
+from collections.abc import Callable, Generator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from PIL import Image
+
+from core.contracts import Engine
+from core.engines.registry import create_engine
+from core.errors import InputError, UnknownToken
+from core.optimization.avatar_cache import AvatarCache, AvatarInfo
+from core.optimization.jobs import JobStore
+from core.options import GenerationOptions
+from core.settings import Settings
+from core.talker import ClipInfo, Progress, audio_limits, clip
+from core.types import AvatarSource, RegisteredAvatar
+
+Scope = Literal["results", "avatars", "all"]
+_THUMBNAIL = 160  # pixels
+
+
+@dataclass(frozen=True)
+class Talk:
+    """A finished clip, the token its avatar can be used by again, and how long registering took."""
+
+    clip: ClipInfo
+    token: str
+    register_ms: float
+
+
+class Studio:
+    """One per process. Safe to use from several threads; every call names the owner it acts for."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.engine: Engine
+        self.engine, self.engine_reason = create_engine(settings.engine, settings)
+        self.avatars = AvatarCache(
+            settings.home_dir / "avatars",
+            max_bytes=int(settings.cache_gib * 2**30),
+            ttl_s=settings.avatar_days * 86_400,
+        )
+        self.jobs = JobStore(settings.home_dir / "results", ttl_s=settings.result_hours * 3600)
+
+    def preload(
+        self,
+        owner: str,
+        source: AvatarSource,
+        options: GenerationOptions,
+        label: str = "",
+        progress: Callable[[float], None] = lambda fraction: None,
+    ) -> tuple[str, RegisteredAvatar]:
+        """Register a portrait once -> its token and the avatar; equal portraits of an owner share one."""
+        return self.avatars.register(
+            owner,
+            self.engine.fingerprint(source, options.crop),
+            lambda: self.engine.register(source, options.crop, progress),
+            thumbnail=self._thumbnail,
+            label=label,
+        )
+
+    def talk(
+        self, owner: str, source: AvatarSource | None, token: str, audio: Path, options: GenerationOptions
+    ) -> Generator[Progress, None, Talk]:
+        """Make a clip of a portrait, or of the avatar behind `token`; the result lies in the job store.
+
+        Yields progress and returns the result. Closing it cancels: neither a file nor a thread is left.
+        """
+        started = time.perf_counter()
+        yield Progress("register", None, None)
+        if source is not None:
+            token, avatar = self.preload(owner, source, options)
+        elif token:
+            avatar = self.avatars.get(token)
+        else:
+            raise InputError("No portrait was given.", "Give an image or a video, or an avatar token.")
+        if avatar.engine != self.engine.name:
+            raise UnknownToken(
+                f"This avatar was registered for engine '{avatar.engine}'.", "Register the portrait again."
+            )
+        register_ms = 1000 * (time.perf_counter() - started)
+        job = self.jobs.create(owner)
+        output = job.folder / "talking_head.mp4"
+        work = clip(self.engine, avatar, audio, output, options, audio_limits(self.settings))
+        with job.running() as run, closing(work):
+            while True:
+                try:
+                    step = next(work)
+                except StopIteration as stop:
+                    run.done(output)
+                    return Talk(stop.value, token, register_ms)
+                run.progress(step.fraction or 0.0, step.stage, step.eta_s)
+                yield step
+
+    def gallery(self, owner: str) -> list[AvatarInfo]:
+        """The owner's avatars, newest first."""
+        return self.avatars.list(owner)
+
+    def forget(self, owner: str, token: str) -> None:
+        """Delete one avatar. Raises UnknownToken, NotYours."""
+        self.avatars.delete(owner, token)
+
+    def clear(self, owner: str, scope: Scope) -> dict[str, int]:
+        """Delete the owner's results, avatars or both -> how many of each."""
+        return {
+            "results": self.jobs.clear(owner) if scope in ("results", "all") else 0,
+            "avatars": self.avatars.clear(owner) if scope in ("avatars", "all") else 0,
+        }
+
+    def close(self) -> None:
+        self.engine.close()
+        self.avatars.close()
+        self.jobs.close()
+
+    def _thumbnail(self, avatar: RegisteredAvatar) -> bytes:
+        picture = Image.fromarray(self.engine.preview(avatar))
+        picture.thumbnail((_THUMBNAIL, _THUMBNAIL))
+        with io.BytesIO() as buffer:
+            picture.save(buffer, "JPEG", quality=85)
+            return buffer.getvalue()

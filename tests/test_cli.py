@@ -1,0 +1,120 @@
+"""inference.py as a user runs it: one line and exit code 2 for what is wrong, JSON last, nothing left."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import soundfile
+from PIL import Image
+
+from core.options import OPTIONS
+from tests.faces import astronaut_portrait, no_face
+from tests.sounds import speech_like
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("media")
+    Image.fromarray(astronaut_portrait()).save(folder / "portrait.png")
+    Image.fromarray(no_face()).save(folder / "cat.png")
+    soundfile.write(folder / "speech.wav", speech_like(1.0)[0], 16_000)
+    soundfile.write(folder / "long.wav", np.tile(speech_like(4.0)[0], 20), 16_000)
+    (folder / "empty.wav").touch()
+    return folder
+
+
+def start(media: Path, out: Path, *extra: str, source: str = "portrait.png", audio: str = "speech.wav"):
+    command = [sys.executable, "inference.py", "--source_path", str(media / source)]
+    command += ["--audio_path", str(media / audio), "--output_path", str(out), *extra]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def run(media: Path, out: Path, *extra: str, source: str = "portrait.png", audio: str = "speech.wav"):
+    process = start(media, out, *extra, source=source, audio=audio)
+    stdout, stderr = process.communicate(timeout=120)
+    return process.returncode, stdout, stderr
+
+
+def test_a_clip(media: Path, tmp_path: Path) -> None:
+    out = tmp_path / "talk.mp4"
+    code, stdout, stderr = run(media, out, "--json", "--seed", "5", "--overlap_v2", "20", "--emo", "happy")
+    assert code == 0, stderr
+    result = json.loads(stdout.splitlines()[-1])
+    keys = {"frames", "duration_s", "ffd_ms", "rtf", "import_ms", "load_ms", "register_ms", "engine",
+            "resolution", "stages_ms", "seed", "output"}  # fmt: skip
+    assert keys <= set(result)
+    assert (result["frames"], result["seed"], result["engine"]) == (25, 5, "lite")
+    assert any("overlap_v2" in line for line in result["warnings"])
+    assert not any("emo" in line for line in result["warnings"])
+    with av.open(str(out)) as video:
+        picture, sound = video.streams.video[0], video.streams.audio[0]
+        assert (picture.codec_context.name, sound.codec_context.name) == ("h264", "aac")
+        assert picture.average_rate == 25
+        assert (picture.width, picture.height) == (512, 512)
+        assert sum(1 for _ in video.decode(video=0)) == 25
+        assert (
+            abs(float(picture.duration * picture.time_base) - float(sound.duration * sound.time_base)) <= 0.04
+        )
+    assert [path.name for path in tmp_path.iterdir()] == ["talk.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("extra", "source", "audio", "says"),
+    [
+        (["--crop_scale", "9"], "portrait.png", "speech.wav", "1.2 .. 5"),
+        (["--crop_scal", "2"], "portrait.png", "speech.wav", "crop_scal"),
+        (["--preset", "best"], "portrait.png", "speech.wav", "balanced"),
+        (["--engine", "warp"], "portrait.png", "speech.wav", "Unknown engine 'warp'"),
+        ([], "cat.png", "speech.wav", "face"),
+        ([], "missing.png", "speech.wav", "missing.png"),
+        ([], "portrait.png", "missing.wav", "missing.wav"),
+        ([], "portrait.png", "empty.wav", "empty"),
+        ([], "speech.wav", "speech.wav", "picture"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(
+    extra: list[str], source: str, audio: str, says: str, media: Path, tmp_path: Path
+) -> None:
+    code, stdout, stderr = run(media, tmp_path / "a.mp4", *extra, source=source, audio=audio)
+    assert code == 2
+    assert stdout == ""
+    assert stderr.count("\n") == 1, stderr
+    assert says in stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_json_tells_errors_too(media: Path, tmp_path: Path) -> None:
+    code, stdout, _ = run(media, tmp_path / "a.mp4", "--json", "--emo", "9")
+    assert code == 2
+    assert json.loads(stdout)["error"] == "bad_option"
+
+
+@pytest.mark.parametrize("which", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_leaves_no_file(which: signal.Signals, media: Path, tmp_path: Path) -> None:
+    process = start(media, tmp_path / "a.mp4", audio="long.wav")
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.iterdir()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert list(tmp_path.iterdir()), "the work has begun"
+    os.kill(process.pid, which)
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert not list(tmp_path.iterdir())
+    assert "Traceback" not in stderr
+
+
+def test_help_names_every_option() -> None:
+    out = subprocess.run(
+        [sys.executable, "inference.py", "--help"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    for name in OPTIONS:
+        assert f"--{name}" in out.stdout
