@@ -1,0 +1,134 @@
+"""Make synthetic speech sound like recordings: rooms, noises, microphones, lines, levels."""
+
+import numpy as np
+from scipy import fft
+
+from core.types import SAMPLE_RATE, SAMPLES_PER_FRAME
+from scripts.lite_corpus import Utterance, changed_speed
+from scripts.phones import Phone, letters_of, lips, visemes
+from scripts.synthesise import Speech
+
+Rng = np.random.Generator
+
+
+def stream(pool: list[Utterance], rows: int, rng: Rng) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Utterances in a row, in one recording: samples (rows * 640,), lips and voice (rows, 6), visemes."""
+    samples = np.zeros(rows * SAMPLES_PER_FRAME, np.float32)
+    phones: list[Phone] = []
+    at = 0 if rng.random() < 0.3 else int(rng.exponential(0.4) * SAMPLE_RATE)
+    factor, volume = float(rng.uniform(0.86, 1.28)), 1.0
+    group = pool[rng.integers(len(pool))].group
+    same = [one for one in pool if one.group == group]
+    while at < len(samples):
+        speech = _cut(changed_speed(same[rng.integers(len(same))].speech, factor), rng)
+        piece = speech.samples[: len(samples) - at] * volume / max(_level(speech.samples), 1e-4)
+        samples[at : at + len(piece)] += piece
+        shift = at / SAMPLE_RATE
+        phones += [Phone(p.phone, p.start + shift, p.end + shift) for p in letters_of(speech.phones)]
+        at += len(speech.samples) + int(rng.exponential(0.35) * SAMPLE_RATE)
+        volume *= 10 ** (rng.normal(0, 2) / 20)
+    if rng.random() < 0.06:  # a room where nobody speaks
+        samples, phones = (
+            (_noise(len(samples), rng) * 10 ** (rng.uniform(-40, 0) / 20)).astype(np.float32),
+            [],
+        )
+    else:
+        samples = recorded(samples, rng)
+    if rng.random() < 0.3:  # the recording ends
+        end = int(rng.integers(len(samples) // 4, len(samples)))
+        samples[end:] = 0
+        phones = [
+            p._replace(end=min(p.end, end / SAMPLE_RATE)) for p in phones if p.start < end / SAMPLE_RATE
+        ]
+    times = (np.arange(rows) + 0.5) * SAMPLES_PER_FRAME / SAMPLE_RATE
+    kinds = visemes(phones, times)
+    targets = np.column_stack([lips(phones, times), kinds > 0]).astype(np.float32)
+    return samples, targets, kinds
+
+
+def _cut(speech: Speech, rng: Rng) -> Speech:
+    """Now and then begin in the middle of things."""
+    if rng.random() > 0.2:
+        return speech
+    start = float(rng.uniform(0, 0.4)) * len(speech.samples) / SAMPLE_RATE
+    kept = [
+        p._replace(start=max(0.0, p.start - start), end=p.end - start) for p in speech.phones if p.end > start
+    ]
+    return Speech(speech.samples[int(start * SAMPLE_RATE) :], kept)
+
+
+def recorded(samples: np.ndarray, rng: Rng) -> np.ndarray:
+    """The same speech at a random microphone, in a random room, over a random line."""
+    if rng.random() < 0.4:
+        samples = _room(samples, rng)
+    if rng.random() < 0.7:
+        samples = _coloured(samples, rng)
+    if rng.random() < 0.8:
+        samples = samples + _noise(len(samples), rng) * _level(samples)
+    samples = samples / max(float(np.abs(samples).max()), 1e-6)
+    if rng.random() < 0.15:
+        samples = (samples * rng.uniform(1.5, 6)).clip(-1, 1)
+    if rng.random() < 0.1:
+        samples = _mu_law(samples)
+    return (samples * 10 ** (rng.uniform(-45, 0) / 20)).astype(np.float32)
+
+
+def _level(samples: np.ndarray) -> float:
+    """Root mean square of the louder half."""
+    power = np.sort((samples[: len(samples) // 400 * 400].reshape(-1, 400) ** 2).mean(1))
+    return float(np.sqrt(power[len(power) // 2 :].mean())) if len(power) else 0.0
+
+
+def _room(samples: np.ndarray, rng: Rng) -> np.ndarray:
+    """Exponentially dying noise behind the direct sound."""
+    rt60 = rng.uniform(0.12, 0.7)
+    time = np.arange(int(rt60 * SAMPLE_RATE)) / SAMPLE_RATE
+    tail = rng.standard_normal(len(time), np.float32) * 10 ** (-3 * time / rt60)
+    tail[: int(rng.uniform(0.001, 0.01) * SAMPLE_RATE)] = 0
+    tail *= 10 ** (-rng.uniform(4, 20) / 20) / np.sqrt((tail**2).sum())
+    tail[0] = 1
+    size = len(samples) + int(0.8 * SAMPLE_RATE)  # a fixed room, so that the transform stays a fast one
+    return fft.irfft(fft.rfft(samples, size) * fft.rfft(tail, size), size)[: len(samples)]
+
+
+def _coloured(samples: np.ndarray, rng: Rng) -> np.ndarray:
+    """Tilt, a few peaks and dips, and the limits of a narrow band."""
+    spectrum = fft.rfft(samples)
+    frequency = fft.rfftfreq(len(samples), 1 / SAMPLE_RATE).clip(20)
+    octave = np.log2(frequency / 1000)
+    gain = rng.uniform(-5, 5) * octave.clip(-3, 3)
+    for _ in range(rng.integers(0, 4)):
+        gain = gain + rng.normal(0, 6) * np.exp(
+            -0.5 * ((octave - rng.uniform(-3, 3)) / rng.uniform(0.2, 0.8)) ** 2
+        )
+    if rng.random() < 0.35:
+        gain = gain - 48 * (np.log2(frequency / rng.uniform(2800, 7500))).clip(0, 2)
+    if rng.random() < 0.5:
+        gain = gain - 24 * (np.log2(rng.uniform(60, 350) / frequency)).clip(0, 3)
+    return fft.irfft(spectrum * 10 ** (gain / 20), len(samples))
+
+
+def _noise(count: int, rng: Rng) -> np.ndarray:
+    """Noise for speech of level 1: hiss of any colour, hum, slow or no change, 5 to 60 dB below."""
+    frequency = fft.rfftfreq(count, 1 / SAMPLE_RATE).clip(20)
+    spectrum = fft.rfft(rng.standard_normal(count, np.float32)) * frequency ** -rng.uniform(-0.3, 1.2)
+    hiss = fft.irfft(spectrum, count)
+    hiss /= np.sqrt((hiss**2).mean())
+    time = np.arange(count) / SAMPLE_RATE
+    if rng.random() < 0.3:
+        mains = rng.choice([50, 60, 100, 120, 217]) * rng.uniform(0.99, 1.01)
+        hum = sum(
+            rng.normal() / k * np.sin(2 * np.pi * mains * k * time + rng.uniform(0, 6)) for k in range(1, 9)
+        )
+        hiss = hiss * 0.3 + hum
+    if rng.random() < 0.3:
+        hiss = hiss * (1 + 0.5 * np.sin(2 * np.pi * rng.uniform(0.1, 1.5) * time + rng.uniform(0, 6)))
+    below = rng.uniform(5, 30) if rng.random() < 0.4 else rng.uniform(30, 60)
+    return hiss * 10 ** (-below / 20)
+
+
+def _mu_law(samples: np.ndarray) -> np.ndarray:
+    """There and back through 8-bit telephony (ITU-T G.711's curve)."""
+    code = np.sign(samples) * np.log1p(255 * np.abs(samples)) / np.log(256)
+    code = np.round(code * 127) / 127
+    return np.sign(code) * np.expm1(np.abs(code) * np.log(256)) / 255

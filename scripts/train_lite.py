@@ -1,0 +1,226 @@
+"""Train the lip network of the embedded engine, test it on voices it never heard, and write it down.
+
+    python scripts/train_lite.py --out core/engines/lite/mouth.safetensors --batches 900 --seed 1
+
+Needs torch, espeak-ng, flite and (for the test only) festival. One thread, one core; the same seed
+speaks the same corpus. Writes the weights (float16) and, beside them, a .json with checksum and scores.
+"""
+
+import argparse
+import hashlib
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.numpy import save
+from torch import nn
+from torch.nn import functional as F
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from core.engines.lite.features import BANDS, HOP, SPECTRA, WIDTH, WINDOW, Hearing, mel_filters, mel_power
+from core.engines.lite.speech import AHEAD, HIDDEN, SPEECH_WIDTH, TAPS, SpeechNet
+from core.types import SAMPLE_RATE, SAMPLES_PER_FRAME
+from scripts.lite_augment import stream
+from scripts.lite_corpus import Utterance, held_out, training
+from scripts.phones import VISEMES, lips, visemes
+
+log = logging.getLogger("train_lite")
+
+ROWS, STREAMS = 180, 16  # a batch: 16 recordings of 7.2 s
+STEPS = 10  # of half as many recordings each, for every new batch
+KEPT = 100  # batches from which they are drawn
+PEAK = 3e-3  # learning rate
+WARPS = np.linspace(0.88, 1.14, 9)
+CHANNELS = ("open", "spread", "round", "press", "tuck")
+WEIGHTS = torch.tensor([3.0, 1.5, 2.0, 1.5, 1.5])
+
+
+class Mouth(nn.Module):
+    """core.engines.lite.speech.SpeechNet in torch, with a viseme head that only training uses."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        inputs = [WIDTH, *[HIDDEN] * (len(TAPS) - 1)]
+        self.convs = nn.ModuleList(nn.Linear(len(t) * n, HIDDEN) for t, n in zip(TAPS, inputs, strict=True))
+        self.norms = nn.ModuleList(nn.BatchNorm1d(HIDDEN) for _ in TAPS)
+        self.mixes = nn.ModuleList(nn.Linear(HIDDEN, HIDDEN, bias=False) for _ in TAPS[1:])
+        self.head = nn.Linear(HIDDEN, SPEECH_WIDTH)
+        self.visemes = nn.Linear(HIDDEN, len(VISEMES))
+        self.dropout = nn.Dropout(0.1)
+
+    def forward(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """rows (B, T, WIDTH) -> raw lips and voice (B, T, 6), viseme logits (B, T, 15)."""
+        for index, taps in enumerate(TAPS):
+            early, late = rows[:, :1].expand(-1, -taps[0], -1), rows[:, -1:].expand(-1, taps[-1], -1)
+            padded = torch.cat([early, rows, late], 1)
+            seen = torch.cat([padded[:, tap - taps[0] :][:, : rows.shape[1]] for tap in taps], 2)
+            normal = self.norms[index](self.convs[index](seen).flatten(0, 1)).unflatten(0, rows.shape[:2])
+            out = self.dropout(F.relu(normal))
+            rows = rows + self.mixes[index - 1](out) if index else out
+        return self.head(rows), self.visemes(rows)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """As SpeechNet.of takes them, each normalisation folded into the weights before it."""
+        state, out = self.state_dict(), {}
+        for index in range(len(TAPS)):
+            norm = {
+                name: state[f"norms.{index}.{name}"]
+                for name in ("weight", "bias", "running_mean", "running_var")
+            }
+            scale = norm["weight"] / torch.sqrt(norm["running_var"] + 1e-5)
+            out[f"{index}.weight"] = (state[f"convs.{index}.weight"] * scale[:, None]).T
+            out[f"{index}.bias"] = (state[f"convs.{index}.bias"] - norm["running_mean"]) * scale + norm[
+                "bias"
+            ]
+            if index:
+                out[f"{index}.mix"] = state[f"mixes.{index - 1}.weight"].T
+        out["head.weight"], out["head.bias"] = state["head.weight"].T, state["head.bias"]
+        return {name: np.ascontiguousarray(value.numpy()) for name, value in out.items()}
+
+
+def features(samples: np.ndarray, filters: np.ndarray) -> np.ndarray:
+    """(B, n) -> (B, n // 640, WIDTH) as a stream would see it from its beginning."""
+    whole = samples[:, : samples.shape[1] // SAMPLES_PER_FRAME * SAMPLES_PER_FRAME]
+    padded = np.pad(whole, ((0, 0), (WINDOW - HOP, 0)))
+    return Hearing.silent(len(samples)).follow(mel_power(padded, filters))[0]
+
+
+def batch(pool: list[Utterance], rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Features, targets and visemes of fresh recordings, AHEAD + 1 rows of silence before each."""
+    made = [stream(pool, ROWS, rng) for _ in range(STREAMS)]
+    filters = np.stack([mel_filters(float(rng.choice(WARPS))) for _ in made])
+    quiet = AHEAD + 1
+    rows = features(np.pad(np.stack([m[0] for m in made]), ((0, 0), (quiet * SAMPLES_PER_FRAME, 0))), filters)
+    spectra = rows[..., : SPECTRA * BANDS].reshape(STREAMS, -1, SPECTRA, BANDS)
+    for one in spectra:  # a hole in the spectrum now and then: no single band may be trusted
+        if rng.random() < 0.4:
+            low = rng.integers(0, BANDS)
+            one[quiet:, :, low : low + rng.integers(1, 7)] = -1.5
+    targets = np.pad(np.stack([m[1] for m in made]), ((0, 0), (quiet, 0), (0, 0)))
+    kinds = np.pad(np.stack([m[2] for m in made]), ((0, 0), (quiet, 0)))
+    return torch.from_numpy(rows), torch.from_numpy(targets), torch.from_numpy(kinds)
+
+
+def loss_of(model: Mouth, streams: Sequence[tuple[torch.Tensor, ...]]) -> torch.Tensor:
+    """Squared error, more where lips meet and where they should be at rest, plus what is being said."""
+    rows, targets, kinds = (torch.stack(part) for part in zip(*streams, strict=True))
+    raw, logits = (out[:, :-AHEAD] for out in model(rows))
+    targets, kinds = targets[:, :-AHEAD], kinds[:, :-AHEAD]
+    shut = (targets[..., 3] > 0.5).float() + (kinds == 0).float()
+    error = (torch.sigmoid(raw[..., :5]) - targets[..., :5]).square() * WEIGHTS
+    error = error.sum(-1) * (1 + shut)
+    voice = F.binary_cross_entropy_with_logits(raw[..., 5], targets[..., 5])
+    said = F.cross_entropy(logits.flatten(0, 1), kinds.flatten(), label_smoothing=0.05)
+    return error.mean() + 0.1 * voice + 0.15 * said
+
+
+def train(pool: list[Utterance], batches: int, seed: int) -> Mouth:
+    """A one-cycle run over that many batches; returns the running mean of the weights.
+
+    Making a recording costs more than learning from it, so each is learnt from a few times.
+    """
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed + 1)
+    model, mean = Mouth(), Mouth()
+    mean.load_state_dict(model.state_dict())
+    optimiser = torch.optim.AdamW(model.parameters(), PEAK, weight_decay=0.02)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, PEAK, batches * STEPS, pct_start=0.05)
+    kept: list[tuple[torch.Tensor, ...]] = []
+    for made in range(batches):
+        kept = [*kept[-KEPT * STREAMS :], *zip(*batch(pool, rng), strict=True)]
+        for _ in range(STEPS):
+            loss = loss_of(model, [kept[one] for one in rng.integers(len(kept), size=STREAMS // 2)])
+            optimiser.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimiser.step()
+            schedule.step()
+            decay = min(0.998, schedule.last_epoch / (schedule.last_epoch + 10))
+            with torch.no_grad():
+                for slow, fast in zip(mean.parameters(), model.parameters(), strict=True):
+                    slow.lerp_(fast, 1 - decay)
+        if made % 25 == 24:
+            log.info("%d %%, loss %.4f", 100 * made / batches, loss.item())
+    return _settled(mean, kept)
+
+
+def _settled(model: Mouth, kept: list[tuple[torch.Tensor, ...]]) -> Mouth:
+    """Ready for use: its normalisations measured anew, since mean weights have statistics of their own."""
+    for norm in model.modules():
+        if isinstance(norm, nn.BatchNorm1d):
+            norm.reset_running_stats()
+            norm.momentum = None  # a plain mean over all that follows
+    with torch.no_grad():
+        for first in range(0, len(kept), STREAMS):
+            model(torch.stack([rows for rows, *_ in kept[first : first + STREAMS]]))
+    return model.eval()
+
+
+def scores(model: Mouth, net: SpeechNet, tests: list[Utterance]) -> dict[str, dict[str, float]]:
+    """Per group: correlation of each channel, viseme accuracy, opening on bilabials and in silence."""
+    groups: dict[str, list[np.ndarray]] = {}
+    for speech, group in tests:
+        got = np.concatenate([(mouth := net.stream()).push(speech.samples), mouth.finish()])
+        times = (np.arange(len(got)) + 0.5) * SAMPLES_PER_FRAME / SAMPLE_RATE
+        kinds = visemes(speech.phones, times)
+        ahead = np.pad(speech.samples, (0, (AHEAD + 2) * SAMPLES_PER_FRAME))[None]
+        with torch.no_grad():
+            logits = model(torch.from_numpy(features(ahead, mel_filters())))[1][0, : len(got)].numpy()
+        guess = logits.argmax(-1)
+        table = np.column_stack([got[:, :5], lips(speech.phones, times), kinds, guess])
+        groups.setdefault(group, []).append(table)
+    return {group: _score(np.concatenate(tables)) for group, tables in groups.items()}
+
+
+def _score(table: np.ndarray) -> dict[str, float]:
+    got, wanted, kinds, guess = table[:, :5], table[:, 5:10], table[:, 10], table[:, 11]
+    out = {"viseme": float((kinds == guess).mean())}
+    out |= {name: float(np.corrcoef(got[:, c], wanted[:, c])[0, 1]) for c, name in enumerate(CHANNELS)}
+    for name, rows in (("bilabial_open", wanted[:, 3] > 0.9), ("silence_open", kinds == 0)):
+        out[name] = float(got[rows, 0].mean())
+    vowels = wanted[:, 0] > 0.6
+    out["open_reached"] = float(got[vowels, 0].mean() / wanted[vowels, 0].mean())
+    return {name: round(value, 3) for name, value in out.items()}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, required=True, help="safetensors; the scores go beside it")
+    parser.add_argument("--batches", type=int, default=900, help="900 take about 20 minutes")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--espeak-each", type=int, default=70, help="utterances a language")
+    parser.add_argument("--flite-each", type=int, default=240, help="utterances a voice")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    torch.set_num_threads(1)
+    pool = training(options.seed, options.espeak_each, options.flite_each)
+    seconds = sum(len(one.speech.samples) for one in pool) / SAMPLE_RATE
+    log.info("%d utterances, %.0f s", len(pool), seconds)
+    model = train(pool, options.batches, options.seed)
+    arrays = {name: value.astype(np.float16) for name, value in model.arrays().items()}
+    net = SpeechNet.of({name: value.astype(np.float32) for name, value in arrays.items()})
+    data, scored = save(arrays), scores(model, net, held_out())
+    recipe = {
+        "script": "scripts/train_lite.py",
+        **{name: getattr(options, name) for name in ("seed", "batches", "espeak_each", "flite_each")},
+        "utterances": len(pool),
+        "seconds": round(seconds),
+    }
+    report = {"sha256": hashlib.sha256(data).hexdigest(), "recipe": recipe, "scores": scored}
+    options.out.write_bytes(data)
+    text = json.dumps(report, indent=1, ensure_ascii=False)
+    options.out.with_suffix(".json").write_text(text + "\n", "utf-8")
+    for group, score in scored.items():
+        log.info("%-14s %s", group, score)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,125 @@
+"""A video as the source: its own head stays, its mouth (and on request its eyes) follow the speech."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from core.aux_models.face_mesh import FaceMesh
+from core.engines.lite.engine import LiteEngine
+from core.engines.lite.lips import lip_gap
+from core.engines.lite.source import bridged, steadied
+from core.errors import NoFace
+from core.media.writer import VideoWriter
+from core.options import parse_options
+from core.settings import Settings
+from core.talker import Session
+from core.types import AvatarSource, Frame
+from tests.faces import astronaut_portrait, no_face
+from tests.fakes import chunks_of
+from tests.sounds import speech_like
+
+LENGTH = 12
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[LiteEngine]:
+    made = LiteEngine(Settings())
+    yield made
+    made.close()
+
+
+def moved(rgb: np.ndarray, index: int) -> np.ndarray:
+    """The portrait, sliding 2 px a frame to the right."""
+    h, w = rgb.shape[:2]
+    shift = np.array([[1, 0, 2.0 * index - LENGTH], [0, 1, 0]])
+    return cv2.warpAffine(rgb, shift, (w, h), borderMode=cv2.BORDER_REPLICATE)
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> AvatarSource:
+    path = tmp_path_factory.mktemp("video") / "source.mp4"
+    rgb = cv2.resize(astronaut_portrait(), (384, 384))
+    with VideoWriter(path, (384, 384)) as writer:
+        for index in range(LENGTH):
+            writer.write(moved(rgb, index))
+    return AvatarSource(path=path)
+
+
+def frames(engine: LiteEngine, source: AvatarSource, sound: np.ndarray, **values: object) -> list[Frame]:
+    options = parse_options({"resolution": "source", **values})
+    avatar = engine.register(source, options.crop)
+    return list(Session(engine, avatar, options).frames(chunks_of(sound, 6400)))
+
+
+def eyes_of(mesh: FaceMesh, shown: list[Frame]) -> np.ndarray:
+    return np.array([mesh.largest(frame.rgb)[0].eyes.mean(0) for frame in shown])
+
+
+def test_the_videos_own_head_motion_stays(engine: LiteEngine, video: AvatarSource) -> None:
+    shown = frames(engine, video, speech_like(1.0)[0].astype(np.float32))
+    with FaceMesh() as mesh:
+        eyes = eyes_of(mesh, shown)
+    there = np.arange(LENGTH) * 2.0
+    wanted = np.concatenate([there, there[::-1], there])[: len(shown)]  # there and back again
+    np.testing.assert_allclose(eyes[:, 0] - eyes[0, 0], wanted, atol=1.5)
+    assert np.ptp(eyes[:, 1]) < 1.5
+
+
+def test_silence_closes_a_laughing_mouth_and_speech_opens_it(engine: LiteEngine, video: AvatarSource) -> None:
+    with FaceMesh() as mesh:
+        quiet = [
+            lip_gap(mesh.largest(f.rgb)[0].points) for f in frames(engine, video, np.zeros(8000, np.float32))
+        ]
+        loud = [
+            lip_gap(mesh.largest(f.rgb)[0].points)
+            for f in frames(engine, video, speech_like(1.0)[0].astype(np.float32))
+        ]
+    assert max(quiet) < 0.03
+    assert max(loud) > 0.08
+
+
+def test_eyes_only_on_request(engine: LiteEngine, video: AvatarSource) -> None:
+    sound = np.zeros(640 * 30, np.float32)
+    own = frames(engine, video, sound, delta_eye_open_n=20)
+    driven = frames(engine, video, sound, delta_eye_open_n=20, drive_eye=True)
+    differ = [np.abs(a.rgb.astype(int) - b.rgb).max() for a, b in zip(own, driven, strict=True)]
+    assert max(differ) > 60, "it blinks"
+
+
+@pytest.mark.parametrize("values", [{"template_n_frames": 4}, {"smo_k_s": 1}], ids=str)
+def test_options_of_videos_act(engine: LiteEngine, video: AvatarSource, values: dict) -> None:
+    plain = engine.register(video, parse_options({}).crop)
+    changed = engine.register(video, parse_options(values).crop)
+    if "template_n_frames" in values:
+        assert (plain.n_frames, changed.n_frames) == (LENGTH, 4)
+    else:
+        jitter = [np.abs(np.diff(a.arrays["crop_to_source"], n=2, axis=0)).sum() for a in (plain, changed)]
+        assert jitter[0] < 0.7 * jitter[1]
+
+
+def test_a_hidden_face_is_bridged_or_refused(engine: LiteEngine, tmp_path: Path) -> None:
+    points = [np.full((478, 3), float(i)) for i in range(30)]
+    gone: list[np.ndarray | None] = [None if 5 <= i < 9 else p for i, p in enumerate(points)]
+    np.testing.assert_allclose(bridged(gone), np.stack(points))
+    with pytest.raises(NoFace, match=r"0\.2 s to 1\.2 s"):
+        bridged([None if i >= 5 else p for i, p in enumerate(points)])
+    path = tmp_path / "cat.mp4"
+    cat = no_face()
+    with VideoWriter(path, (cat.shape[1], cat.shape[0])) as writer:
+        writer.write(cat)
+    with pytest.raises(NoFace):
+        engine.register(AvatarSource(path=path), parse_options({}).crop)
+
+
+def test_steadying_keeps_motion_and_lips() -> None:
+    rng = np.random.default_rng(0)
+    face = rng.normal(0, 50, (478, 3))
+    travel = np.arange(40)[:, None, None] * np.array([3.0, 0, 0])
+    noisy = face + travel + rng.normal(0, 1, (40, 478, 3))
+    calm = steadied(noisy.astype(np.float32), 13)
+    assert np.abs(calm.mean(1) - noisy.mean(1)).max() < 1e-3, "the head does not lag"
+    before, after = ((p - p.mean(1, keepdims=True)).std(0).mean() for p in (noisy, calm))
+    assert after < 0.6 * before
