@@ -1,0 +1,32 @@
+"""The Gradio app: `python app.py`, then open the address it prints.
+
+The address comes from GRADIO_SERVER_NAME and GRADIO_SERVER_PORT, all else from the `VISAVIS_`
+settings of core/settings.py.
+"""
+
+import logging
+import sys
+
+from core.errors import TalkerError
+from core.settings import load_settings
+from ui.environment import prepare
+
+
+def main() -> int:
+    """Serve until interrupted -> exit code."""
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    try:
+        settings = load_settings()
+        prepare(settings)
+        from ui.app import serve  # gradio reads its environment when it is imported
+
+        serve(settings)
+    except TalkerError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

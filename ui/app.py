@@ -1,0 +1,92 @@
+"""The Gradio app: page and API in one process, for this machine's studio."""
+
+import logging
+from contextlib import closing
+from pathlib import Path
+
+import gradio as gr
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from core.samples import SPEECH
+from core.settings import Settings
+from core.studio import Studio
+from ui import endpoints, page
+from ui.environment import uploads_of
+from ui.handlers import Handlers
+from ui.texts import TEXTS
+
+_STYLE = Path(__file__).parent / "style.css"
+_log = logging.getLogger(__name__)
+
+
+def build(studio: Studio, settings: Settings) -> gr.Blocks:
+    """The page with its events and endpoints, not yet served."""
+    age_s = int(settings.result_hours * 3600)
+    with gr.Blocks(title="Visavis", analytics_enabled=False, delete_cache=(min(age_s, 3600), age_s)) as demo:
+        shown = page.build(studio.engine.capabilities.acts_on)
+        Handlers(shown, studio, uploads_of(settings)).wire(demo)
+        endpoints.register(studio, uploads_of(settings))
+    return demo.queue(max_size=settings.max_queue)
+
+
+def serve(settings: Settings) -> None:
+    """Serve until interrupted, at GRADIO_SERVER_NAME and GRADIO_SERVER_PORT."""
+    with closing(Studio(settings)) as studio:
+        _log.info("Engine %s: %s", studio.engine.name, studio.engine_reason)
+        results = settings.home_dir / "results"
+        gr.set_static_paths([results])  # served from where they lie: deleting them deletes the only copy
+        largest = max(settings.max_image_mib, settings.max_audio_mib, settings.max_video_mib)
+        demo = build(studio, settings)
+        _, address, _ = demo.launch(
+            prevent_thread_lock=True,
+            quiet=True,
+            ssr_mode=False,
+            share=False,
+            app_kwargs={"routes": [Route("/healthz", _healthy)]},
+            allowed_paths=[str(results), str(SPEECH.parent)],
+            max_file_size=int(largest * 2**20),
+            run_history=False,
+            footer_links=["api", "settings"],
+            i18n=TEXTS,
+            theme=_theme(),
+            css_paths=_STYLE,
+        )
+        _log.info("Visavis is at %s", address)
+        demo.block_thread()
+
+
+async def _healthy(request: object) -> JSONResponse:
+    return JSONResponse({"status": "ok"})
+
+
+def _theme() -> gr.themes.Base:
+    """Colours and system fonts; a web font would be fetched from the internet."""
+    sans = ["system-ui", "-apple-system", "Segoe UI", "Noto Sans", "Noto Sans CJK SC", "sans-serif"]
+    theme = gr.themes.Base(
+        primary_hue=gr.themes.colors.orange,
+        neutral_hue=gr.themes.colors.stone,
+        radius_size=gr.themes.sizes.radius_lg,
+        font=sans,
+        font_mono=["ui-monospace", "Consolas", "monospace"],
+    )
+    return theme.set(
+        body_background_fill="#f6f3ef",
+        body_background_fill_dark="#161311",
+        block_background_fill="*background_fill_primary",
+        block_background_fill_dark="#211d1a",
+        block_border_width="0px",
+        block_shadow="none",
+        block_label_background_fill="transparent",
+        block_title_text_weight="600",
+        block_title_text_size="*text_sm",
+        button_primary_background_fill="*primary_700",
+        button_primary_background_fill_hover="*primary_800",
+        button_primary_background_fill_dark="*primary_700",
+        button_primary_background_fill_hover_dark="*primary_600",
+        button_primary_text_color="white",
+        slider_color="*primary_700",
+        checkbox_background_color_selected="*primary_700",
+        color_accent="*primary_700",
+        color_accent_soft="*primary_50",
+    )
