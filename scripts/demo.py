@@ -23,17 +23,17 @@ def save_portrait(path: Path) -> None:
     """Write the sample portrait as PNG, whole or not at all. Raises EncodeFailed."""
     from PIL import Image
 
-    path.parent.mkdir(exist_ok=True)
     unfinished = path.with_name(f".{path.name}")
     try:
+        path.parent.mkdir(exist_ok=True)
         Image.fromarray(sample_portrait()).save(unfinished, "PNG")
         unfinished.replace(path)
     except OSError as error:
+        if unfinished.exists():
+            unfinished.unlink()
         raise EncodeFailed(
-            f"Cannot write '{path}': {error.strerror or error}.", "Free some space or rights there."
+            f"Cannot write '{path}': {error.strerror}.", "Free some space or rights there."
         ) from error
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def main() -> int:

@@ -54,6 +54,7 @@ _Callback = ctypes.CFUNCTYPE(
 )
 _SYNCHRONOUS, _IPA_EVENTS, _UTF8 = 2, 0x8003, 1
 _END_OF_LIST, _PHONEME = 0, 7  # espeak_EVENT_TYPE
+_VOICELESS_STOPS = frozenset("ptkcqʈ")
 _RATE, _PITCH, _RANGE = 1, 3, 4  # espeak_PARAMETER
 
 
@@ -100,7 +101,20 @@ def espeak(
     samples = np.concatenate([np.zeros(0, np.int16), *pieces]).astype(np.float32) / 32768
     ends = [start for _, start in marks[1:]] + [len(samples) / sample_rate]
     timed = [Phone(name, start, end) for (name, start), end in zip(marks, ends, strict=True)]
-    return Speech(soxr.resample(samples, sample_rate, SAMPLE_RATE), timed)
+    return Speech(soxr.resample(samples, sample_rate, SAMPLE_RATE), _with_closures(timed))
+
+
+def _with_closures(timed: list[Phone]) -> list[Phone]:
+    """espeak reports a voiceless stop at its burst; the lips have met 45 ms before, in the phone ahead."""
+    out = timed[:1]
+    for phone in timed[1:]:
+        if phone.phone[:1] in _VOICELESS_STOPS:
+            before = out[-1]
+            start = max(before.start + 0.4 * (before.end - before.start), phone.start - 0.045)
+            out[-1] = before._replace(end=start)
+            phone = phone._replace(start=start)
+        out.append(phone)
+    return out
 
 
 def flite(

@@ -1,0 +1,301 @@
+"""setup.sh with stand-ins for Python, pip and the disk; the requirements; the samples."""
+
+import ast
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import wave
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from core.errors import BadOption
+from core.media.writer import VideoWriter
+from core.samples import PHONES, SPEECH, sample_portrait
+from scripts import contact_sheet, demo
+
+ROOT = Path(__file__).parent.parent
+TOOLS = "bash env dirname mkdir cat sed awk tee cksum xargs grep tail id df uname rm chmod cp"
+
+# Plays python3 and, copied into .venv, the environment's python. FAKE_* say how it behaves.
+PYTHON = r"""#!/bin/bash
+case "$*" in
+    --version) echo "Python ${FAKE_VERSION:-3.11}.0" ;;
+    *version_info\[:2\]\ not\ in*) case ${FAKE_VERSION:-3.11} in 3.11 | 3.12) ;; *) exit 1 ;; esac ;;
+    *version_info*) echo "${FAKE_VERSION:-3.11}" ;;
+    *ensurepip*) exit "${FAKE_NO_VENV:-0}" ;;
+    "-m venv --clear .venv") mkdir -p .venv/bin && cp "$0" .venv/bin/python ;;
+    "-m pip --version") ;;
+    "-m pip check") ;;
+    "-m pip install"*) echo "$*" >>pip_calls; [ -z "$FAKE_PIP" ] || { echo "$FAKE_PIP"; exit 1; } ;;
+    -) exec "$REAL_PYTHON" - ;;
+    *) echo "ran $*" ;;
+esac
+"""
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Path:
+    """A copy of what setup.sh reads, and a PATH that holds only its tools and the stand-in Python."""
+    for name in ("setup.sh", "packages.txt", *(path.name for path in ROOT.glob("requirements*.txt"))):
+        shutil.copy(ROOT / name, tmp_path / name)
+    (tmp_path / "core").mkdir()
+    for name in ("errors.py", "native.py"):
+        shutil.copy(ROOT / "core" / name, tmp_path / "core" / name)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "fake").mkdir()
+    (tmp_path / "fake" / "cv2.py").write_text("")
+    for tool in TOOLS.split():
+        (tmp_path / "bin" / tool).symlink_to(str(shutil.which(tool)))
+    script = tmp_path / "bin" / "python3"
+    script.write_text(PYTHON)
+    script.chmod(0o755)
+    return tmp_path
+
+
+def setup(house: Path, *arguments: str, **fake: str) -> subprocess.CompletedProcess[str]:
+    environment = {
+        "PATH": str(house / "bin"),
+        "PYTHONPATH": str(house / "fake"),
+        "REAL_PYTHON": sys.executable,
+        **fake,
+    }
+    return subprocess.run(
+        [str(house / "setup.sh"), *arguments], env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def only_error(result: subprocess.CompletedProcess[str]) -> str:
+    """The one line that a failure says."""
+    assert result.returncode == 1
+    assert len(result.stderr.splitlines()) == 1, result.stderr
+    return result.stderr
+
+
+def pip_calls(house: Path) -> list[str]:
+    calls = house / "pip_calls"
+    return calls.read_text().splitlines() if calls.exists() else []
+
+
+def test_help_tells_every_command(house: Path) -> None:
+    said = setup(house, "help").stdout
+    assert all(f"\n  {command}" in said for command in ("(none)", "demo", "app", "test", "help"))
+
+
+def test_an_unknown_command_is_refused(house: Path) -> None:
+    result = setup(house, "deploy")
+    assert result.returncode == 2
+    assert result.stderr.startswith('error: Unknown command "deploy".')
+    assert not pip_calls(house)
+
+
+@pytest.mark.parametrize(
+    ("command", "file", "then"),
+    [
+        ((), "requirements.txt", "ready"),
+        (("demo",), "requirements-base.txt", "ran scripts/demo.py"),
+        (("app",), "requirements-base.txt", "ran app.py"),
+        (("test",), "requirements-dev.txt", "ran -m pytest"),
+    ],
+)
+def test_each_command_installs_its_file_and_goes_on(
+    house: Path, command: tuple[str, ...], file: str, then: str
+) -> None:
+    result = setup(house, *command)
+    assert result.returncode == 0, result.stderr
+    assert [call.split()[-1] for call in pip_calls(house)] == [file]
+    assert then in result.stdout.splitlines()[-1]
+    assert (house / "output").is_dir()
+    assert (house / "checkpoints").is_dir()
+
+
+def test_a_second_run_installs_nothing_until_the_requirements_change(house: Path) -> None:
+    setup(house)
+    for command in ("", "demo", "app"):
+        assert setup(house, *command.split()).returncode == 0
+    assert len(pip_calls(house)) == 1  # the base set is part of the full one
+    setup(house, "test")
+    assert len(pip_calls(house)) == 2
+    with (house / "requirements-base.txt").open("a") as file:
+        file.write("# newer\n")
+    setup(house, "demo")
+    assert len(pip_calls(house)) == 3
+
+
+def test_a_failed_installation_is_tried_again(house: Path) -> None:
+    assert setup(house, "demo", FAKE_PIP="ERROR: broken").returncode == 1
+    assert setup(house, "demo").returncode == 0
+
+
+@pytest.mark.parametrize("version", ["3.9", "3.13"])
+def test_another_python_is_named_with_what_to_do(house: Path, version: str) -> None:
+    said = only_error(setup(house, "demo", FAKE_VERSION=version))
+    assert f"found: Python {version}.0" in said
+    assert "apt-get install python3.11" in said
+    assert "PYTHON=/path/to/it" in said
+
+
+def test_a_fit_python_under_another_name_is_found(house: Path) -> None:
+    (house / "bin" / "python3.12").write_text(PYTHON.replace(":-3.11", ":-3.12"))
+    (house / "bin" / "python3.12").chmod(0o755)
+    (house / "bin" / "python3").unlink()
+    assert "Python 3.12" in setup(house, "demo").stdout
+
+
+def test_the_variable_python_rules(house: Path) -> None:
+    said = only_error(setup(house, "demo", PYTHON="/no/such/python"))
+    assert "PYTHON=/no/such/python is not Python 3.11 or 3.12" in said
+
+
+def test_a_missing_venv_module_is_named_with_the_apt_line(house: Path) -> None:
+    assert "apt-get install python3.11-venv" in only_error(setup(house, "demo", FAKE_NO_VENV="1"))
+
+
+@pytest.mark.parametrize(
+    ("pip", "cause"),
+    [
+        ("ERROR: Could not install: [Errno 28] No space left on device", "The disk is full"),
+        ("WARNING: Retrying ... NewConnectionError(...)\nERROR: No match", "Check the network"),
+        ("ERROR: No matching distribution found for soxr", "No matching distribution found for soxr"),
+    ],
+)
+def test_a_failure_of_pip_is_explained(house: Path, pip: str, cause: str) -> None:
+    assert cause in only_error(setup(house, "demo", FAKE_PIP=pip))
+
+
+def test_too_little_disk_is_told_before_anything_is_fetched(house: Path) -> None:
+    (house / "bin" / "df").unlink()
+    (house / "bin" / "df").write_text("#!/bin/bash\necho head\necho disk 1 1 102400 1 /\n")
+    (house / "bin" / "df").chmod(0o755)
+    said = only_error(setup(house, "demo"))
+    assert "Only 100 MB are free" in said
+    assert "Free some space" in said
+    assert not pip_calls(house)
+
+
+def test_a_missing_system_library_is_named_with_the_apt_line(house: Path) -> None:
+    (house / "fake" / "cv2.py").write_text("raise ImportError('libGL.so.1: cannot open shared object file')")
+    said = only_error(setup(house, "demo"))
+    assert "libGL.so.1" in said
+    assert "apt-get install " + " ".join((ROOT / "packages.txt").read_text().split()) in said
+
+
+def pins(name: str) -> dict[str, str]:
+    """Distribution -> version, of one requirements file without those it includes."""
+    lines = [line.split("#")[0].strip() for line in (ROOT / name).read_text().splitlines()]
+    return dict(line.split("==") for line in lines if line and not line.startswith("-r"))
+
+
+def imported(*places: str) -> Iterator[str]:
+    """Top-level names that the code in these places imports."""
+    for place in places:
+        path = ROOT / place
+        for file in path.rglob("*.py") if path.is_dir() else [path]:
+            for node in ast.walk(ast.parse(file.read_text())):
+                if isinstance(node, ast.Import):
+                    yield from (alias.name.split(".")[0] for alias in node.names)
+                elif isinstance(node, ast.ImportFrom) and node.module:
+                    yield node.module.split(".")[0]
+
+
+def distributions(*places: str) -> set[str]:
+    """Installed distributions that the code in these places imports, in the spelling of the files."""
+    known = packages_distributions()
+    found = {name for module in set(imported(*places)) for name in known.get(module, [])}
+    return {re.sub("[_.]", "-", name).lower() for name in found}
+
+
+def test_what_the_product_imports_is_pinned_without_torch() -> None:
+    base = pins("requirements-base.txt")
+    assert distributions("core", "ui", "inference.py", "app.py", "scripts/demo.py") <= set(base)
+    assert "torch" not in base
+    assert distributions("scripts") <= {*base, *pins("requirements.txt")}
+    assert distributions("tests") <= {*base, *pins("requirements.txt"), *pins("requirements-dev.txt")}
+
+
+def test_nothing_is_pinned_without_a_reason() -> None:
+    resolver = {"protobuf", "jax", "jaxlib", "pandas", "opencv-contrib-python"}  # what mediapipe needs held
+    doors = {
+        "gradio",
+        "gradio-client",
+        "uvicorn",
+        "fastapi",
+        "huggingface-hub",
+    }  # the page, its server, the Hub
+    planned = {"librosa", "onnxruntime"}  # the engine Ditto
+    used = distributions("core", "ui", "inference.py", "app.py", "scripts")
+    assert set(pins("requirements-base.txt")) - used <= resolver | doors | planned
+
+
+def test_space_and_requirements_agree() -> None:
+    readme = (ROOT / "README.md").read_text()
+    front = dict(line.split(": ", 1) for line in readme.split("---\n")[1].splitlines())
+    assert front["sdk_version"] == pins("requirements-base.txt")["gradio"]
+    assert front["python_version"] == '"3.11"'
+    assert (ROOT / front["app_file"]).exists()
+    assert front["license"] == "apache-2.0"
+
+
+def test_no_file_names_a_package_host() -> None:
+    texts = [
+        ROOT / "setup.sh",
+        ROOT / ".ci" / "run",
+        ROOT / "pyproject.toml",
+        *ROOT.glob("*requirements*.txt"),
+    ]
+    for path in texts:
+        assert not re.search(r"https?://(?!127)|--(extra-)?index-url|--find-links", path.read_text()), path
+
+
+def test_the_sample_portrait_is_a_fresh_square_picture() -> None:
+    portrait = sample_portrait()
+    assert portrait.shape == (512, 512, 3)
+    assert portrait.dtype == np.uint8
+    portrait[:] = 0
+    assert sample_portrait().any()
+
+
+def test_the_sample_speech_and_its_phones_agree() -> None:
+    assert os.stat(SPEECH).st_size < 400_000
+    with wave.open(str(SPEECH)) as file:
+        assert (file.getframerate(), file.getnchannels(), file.getsampwidth()) == (24_000, 1, 2)
+        seconds = file.getnframes() / 24_000
+        samples = np.frombuffer(file.readframes(file.getnframes()), np.int16)
+    phones = json.loads(PHONES.read_text())
+    assert 6 <= seconds <= 8 == phones[-1]["end"]
+    assert all(one["end"] == two["start"] for one, two in pairwise(phones))
+    loud = [np.abs(samples[int(p["start"] * 24_000) : int(p["end"] * 24_000)]).mean() for p in phones]
+    silent = [p["phone"] == "pau" for p in phones]
+    assert np.mean(np.array(loud)[silent]) < 0.1 * np.mean(np.array(loud)[np.invert(silent)])
+
+
+def test_the_demo_tells_in_one_line_that_it_cannot_write(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "output").write_text("a file where the folder should be")
+    monkeypatch.setattr(demo, "OUTPUT", tmp_path / "output")
+    assert demo.main() == 2
+    said = capsys.readouterr().err
+    assert re.fullmatch(r"error: Cannot write '.*portrait.png': .* Free some space or rights there.\n", said)
+
+
+def test_a_contact_sheet_shows_the_wanted_frames(tmp_path: Path) -> None:
+    greys = (0, 60, 120, 180, 240)
+    with VideoWriter(tmp_path / "greys.mp4", (64, 64), audio=None) as writer:
+        for grey in greys:
+            writer.write(np.full((64, 64, 3), grey, np.uint8))
+    picture = np.asarray(contact_sheet.sheet(tmp_path / "greys.mp4", [4, 0, 1, 2, 3], 32))
+    assert picture.shape == (64, 128, 3)
+    seen = [
+        picture[row, column].mean() for row, column in ((16, 16), (16, 48), (16, 80), (16, 112), (48, 16))
+    ]
+    assert np.abs(np.array(seen) - (240, 0, 60, 120, 180)).max() < 6
+    with pytest.raises(BadOption, match="no frame 5"):
+        contact_sheet.sheet(tmp_path / "greys.mp4", [5], 32)
