@@ -39,10 +39,10 @@ def survey(rgb: np.ndarray, plane: np.ndarray, to_source: np.ndarray) -> dict[st
         irises.append([*centre, np.linalg.norm(points[list(iris[1:])] - centre, axis=1).mean()])
         lashes.append(_lash_colour(rgb, to_source, frame, half, lids[-1]))
     return {
-        "eye_frames": np.float32(frames),
-        "lids": np.float32(lids),
-        "irises": np.float32(irises),
-        "lashes": np.float32(lashes),
+        "eye_frames": np.array(frames, np.float32),
+        "lids": np.array(lids, np.float32),
+        "irises": np.array(irises, np.float32),
+        "lashes": np.array(lashes, np.float32),
     }
 
 
@@ -52,7 +52,8 @@ def _lids(
     """Tables (3, n): the upper lid's edge, the lower lid's, and where the skin above stays put."""
     u = np.linspace(-SPAN, SPAN, _TABLE)
     within = np.clip(u, -half, half)
-    edges = [np.polyval(np.polyfit(points[list(lid), 0], points[list(lid), 1], 4), within) for lid in (upper, lower)]
+    bent = ((points[list(lid), 0], points[list(lid), 1]) for lid in (upper, lower))
+    edges = [np.polyval(np.polyfit(x, y, 4), within) for x, y in bent]
     edges[1] = np.maximum(edges[0], edges[1])
     brows = points[list(brow)]
     order = np.argsort(brows[:, 0])
@@ -67,7 +68,8 @@ def _lash_colour(
 ) -> np.ndarray:
     """The dark of the upper lid's edge."""
     top = float(lids[0].min())
-    patch = straightened(rgb, to_source, frame, np.array([-half, top - 0.03]), np.array([half, top + 0.05]), 80)
+    low, high = np.array([-half, top - 0.03]), np.array([half, top + 0.05])
+    patch = straightened(rgb, to_source, frame, low, high, 80)
     colours = patch.reshape(-1, 3).astype(np.float32)
     luma = colours.mean(1)
     return colours[luma <= np.percentile(luma, 12)].mean(0)
@@ -79,7 +81,8 @@ class EyePainter:
     def __init__(self, rig: Mapping[str, np.ndarray], eye: int, to_plane: np.ndarray, scale: float) -> None:
         frame = np.vstack([rig["eye_frames"][eye], [0, 0, 1]])
         matrix = frame @ np.vstack([to_plane, [0, 0, 1]])
-        self._to_eye, self._to_work = np.float32(matrix[:2]), np.float32(np.linalg.inv(matrix)[:2])
+        self._to_eye = matrix[:2].astype(np.float32)
+        self._to_work = np.linalg.inv(matrix)[:2].astype(np.float32)
         self._scale = scale
         self._lids = rig["lids"][eye]
         self._iris = rig["irises"][eye]
@@ -98,7 +101,7 @@ class EyePainter:
         column = np.clip((u + SPAN) * (_TABLE / (2 * SPAN)), 0, _TABLE - 1).astype(np.intp)
         upper, lower, fixed = (table[column] for table in self._lids)
         tall = lower - upper
-        turn = _TURN * np.sin(np.radians(np.float32(gaze)))
+        turn = _TURN * np.sin(np.radians(gaze))
         fall = np.clip(tall / max(self._tall, 1e-3), 0, 1)  # what follows the gaze, follows it in the middle
         up = 0.16 * max(close, 0.0) * tall  # the lower lid rises to meet the upper
         down = (1 - 0.14 * max(close, 0.0)) * tall if close > 0 else tall
@@ -106,15 +109,16 @@ class EyePainter:
         drop = np.minimum(drop, tall)
         edge = upper + drop
         above = np.clip((edge - v) / np.maximum(edge - fixed, 1e-3), 0, 1)
-        bare = np.minimum(_LASHES, 0.22 * (upper - fixed)) * self._line[column] * np.clip(1.6 * close - 0.2, 0, 1)
+        middle = self._line[column]
+        bare = np.minimum(_LASHES, 0.22 * (upper - fixed)) * middle * np.clip(1.6 * close - 0.2, 0, 1)
         skin = v - (drop + bare) * (1 - above * (0.6 + 0.4 * above * (3 - 2 * above)))
-        stretched = np.clip(1.4 * close - 0.2, 0, 1) * self._line[column] * np.clip(6 * above * (1 - above), 0, 1)
+        stretched = np.clip(1.4 * close - 0.2, 0, 1) * middle * np.clip(6 * above * (1 - above), 0, 1)
         return EyeMaps(
             self._back(u, np.where(v < edge, skin, v)),
             self._back(*self._ball(u, v, upper, lower, up, drop, turn)),
             np.clip((edge - v) * self._scale + 0.5, 0, 1),
             stretched if close > 0.15 else None,
-            self._shadow(v - edge, self._line[column], close),
+            self._shadow(v - edge, middle, close),
         )
 
     def blend(self, lid: np.ndarray, ball: np.ndarray, maps: "EyeMaps") -> np.ndarray:
@@ -164,7 +168,7 @@ class EyePainter:
 @dataclass(frozen=True)
 class EyeMaps:
     """`lid`, `ball`: places in the source (h, w, 2), work px; opacities (h, w): `cover` of the lid over the
-    ball, `stretched` of its skin's smooth copy, which shows no streaks, `shadow` of the line of the lashes."""
+    ball, `stretched` of its skin's smooth copy, which has no streaks, `shadow` of the lashes' line."""
 
     lid: np.ndarray
     ball: np.ndarray

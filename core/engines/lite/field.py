@@ -8,10 +8,12 @@ import numpy as np
 
 from core.engines.lite.rig import PIVOT, kernel
 from core.engines.lite.shapes import Shape
+from core.engines.lite.survey import sampled
 
 _CELL = 22  # grid cells an eye distance
-_STEPS = 4  # fixed-point steps for all of the face,
-_MOUTH_STEPS = 5  # and further ones for the mouth, where stretching leaves 0.7 of the error a step
+_STEPS = 6  # fixed-point steps for all of the face,
+_MOUTH_STEPS = 4  # and further ones for the mouth, where stretching leaves 0.7 of the error a step
+_STRIDE = 0.75  # of a full step: whole ones swing where things are stretched
 _FADE = 1.45  # of the head's outline: beyond it nothing moves
 
 Window = tuple[slice, slice]
@@ -38,7 +40,7 @@ class Field:
     def __init__(
         self, rig: Mapping[str, np.ndarray], to_plane: np.ndarray, scale: float, size: tuple[int, int]
     ) -> None:
-        """`to_plane` (2, 3) maps work pixels to the rig's plane; `scale` px an eye distance; `size` (w, h)."""
+        """`to_plane` (2, 3) maps work pixels to the rig's plane, `scale` px an eye distance, `size` w, h."""
         self._to_plane, self._scale, self._axes = to_plane, scale, rig["axes"].astype(np.float64)
         self.cell = max(2, round(scale / _CELL))
         outline = rig["outline"].astype(np.float64)
@@ -54,7 +56,7 @@ class Field:
         head = 1 - _ease((_radius(plane, outline) - 1) / (_FADE - 1))
         self.mask = head * _ease(edge / 0.5)
         away = plane - (PIVOT @ self._axes)[:2].astype(np.float32)
-        parts = np.dstack([away[..., 0], away[..., 1], self._depth, np.ones_like(head)]) * self.mask[..., None]
+        parts = np.dstack([away, self._depth, np.ones_like(head)]) * self.mask[..., None]
         self._pose = parts.reshape(-1, 4).astype(np.float32)
 
     @property
@@ -65,8 +67,8 @@ class Field:
 
     def _extent(self, outline: np.ndarray, size: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         back = np.linalg.inv(np.vstack([outline[:2], [0, 0, 1]]))
-        rim = np.array([(x, y, 1.0) for x in (-_FADE, _FADE) for y in (-_FADE * outline[2, 0], _FADE * outline[2, 1])])
-        pixels = ((rim @ back.T)[:, :2] - self._to_plane[:, 2]) * self._scale
+        rim = [(x, y, 1.0) for x in (-1, 1) for y in (-outline[2, 0], outline[2, 1])]
+        pixels = ((np.array(rim) * (_FADE, _FADE, 1) @ back.T)[:, :2] - self._to_plane[:, 2]) * self._scale
         low = np.floor(pixels.min(0)).astype(int).clip(0, size - 8)
         return low, np.ceil(pixels.max(0)).astype(int).clip(low + 8, size)
 
@@ -76,8 +78,7 @@ class Field:
         frame = rig["mouth_frame"]
         place = plane @ frame[:, :2].T + frame[:, 2]
         reach = np.hypot(place[..., 0] / (rig["mouth_half"][0] + 0.02), place[..., 1] / 0.40)
-        high, wide = np.flatnonzero((reach < 1.6).any(1)), np.flatnonzero((reach < 1.6).any(0))
-        self._area = area = np.s_[high[0] : high[-1] + 1, wide[0] : wide[-1] + 1]
+        self._area = area = _holding(reach < 1.6)
         self._mouth_middle = origin_of(frame)
         self._mouth_reach = np.array([1.45 * float(rig["mouth_half"][0]) + 0.1, 0.48])
         between = plane[::2, ::2] + (plane[1, 1] - plane[0, 0]) / 2
@@ -106,7 +107,8 @@ class Field:
         near[...] = _reversed(lower, here, near, _MOUTH_STEPS)
         up = _reversed(upper, here, near, _STEPS + _MOUTH_STEPS)
         bone = _reversed(skull, here, near, _STEPS)
-        mouth = tuple(slice(part.start * self.cell, part.stop * self.cell) for part in window)
+        high, wide = (slice(part.start * self.cell, part.stop * self.cell) for part in window)
+        mouth = high, wide
         return Flow(
             self._full(back, np.s_[:, :]), mouth, self._full(up, mouth), self._full(bone, mouth), lower
         )
@@ -120,17 +122,19 @@ class Field:
 
     def _cell_window(self, forward: np.ndarray) -> Window:
         """The cells around the mouth of the frame, where the lips and the jaw may come to lie."""
-        middle = self._moved(self._mouth_middle - np.float32([0, 0.02]), forward)
+        middle = self._moved(self._mouth_middle - (0, 0.02), forward)
         half = self._mouth_reach * self._scale / self.cell
-        low = np.floor(middle - half).astype(int).clip(0, self._cells.shape[1::-1])
-        high = np.ceil(middle + half).astype(int).clip(0, self._cells.shape[1::-1])
+        cells = np.array(self._cells.shape[1::-1])
+        low = np.floor(middle - half).astype(int).clip(0, cells - 1)
+        high = np.ceil(middle + half).astype(int).clip(low + 1, cells)
         return slice(low[1], high[1]), slice(low[0], high[0])
 
     def window(self, point: np.ndarray, half: tuple[float, float], flow: Flow) -> Window:
-        """The pixels of the region up to `half` eye distances around where a point of the plane is now."""
+        """The pixels of the region up to `half` eye distances around where a point of the plane is now;
+        one pixel where that lies outside."""
         middle = self._moved(point, flow.forward) * self.cell
-        low = np.floor(middle - np.array(half) * self._scale).astype(int).clip(0, self.size)
-        high = np.ceil(middle + np.array(half) * self._scale).astype(int).clip(0, self.size)
+        low = np.floor(middle - np.array(half) * self._scale).astype(int).clip(0, self.size - 1)
+        high = np.ceil(middle + np.array(half) * self._scale).astype(int).clip(low + 1, self.size)
         return slice(low[1], high[1]), slice(low[0], high[0])
 
     def _moved(self, point: np.ndarray, forward: np.ndarray) -> np.ndarray:
@@ -151,8 +155,16 @@ def _reversed(forward: np.ndarray, cells: np.ndarray, start: np.ndarray, steps: 
     """From where things come to `cells`: the way back, in cells, for ways forward (rows, columns, 2)."""
     back = start
     for _ in range(steps):
-        back = -cv2.remap(forward, cells + back, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        back = (1 - _STRIDE) * back - _STRIDE * sampled(forward, cells + back)
     return back
+
+
+def _holding(mask: np.ndarray) -> Window:
+    """The smallest window with all of a mask; one cell where it is empty: a mouth outside the canvas."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    if rows.size == 0:
+        return slice(0, 1), slice(0, 1)
+    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
 
 
 def _by_shape(values: np.ndarray) -> np.ndarray:

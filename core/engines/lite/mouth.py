@@ -6,14 +6,13 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from core.engines.lite.survey import SPAN, TABLE
+from core.engines.lite.survey import SPAN, TABLE, sampled
 from core.engines.lite.teeth import LOW, SCALE
 
-
-_DEEP = np.float32([0.13, 0.08, 0.09])  # the colour of the cavity in that of the lips: in its depth
-_SHALLOW = np.float32([0.42, 0.30, 0.32])  # and between lips that hardly part
-_RIM = np.float32([0.66, 0.52, 0.53])  # and where the lips touch
-_SHADE = np.float32([0.86, 1.0, 1.04])  # what light in the mouth loses: lips and gums tinge it red
+_DEEP = np.array([0.13, 0.08, 0.09], np.float32)  # the colour of the cavity in that of the lips: in its depth
+_SHALLOW = np.array([0.42, 0.30, 0.32], np.float32)  # and between lips that hardly part
+_RIM = np.array([0.66, 0.52, 0.53], np.float32)  # and where the lips touch
+_SHADE = np.array([0.86, 1.0, 1.04], np.float32)  # what light in the mouth loses: lips and gums tinge it red
 
 
 @dataclass(frozen=True)
@@ -38,12 +37,12 @@ class MouthPainter:
     def __init__(self, rig: Mapping[str, np.ndarray], to_plane: np.ndarray, scale: float) -> None:
         """`to_plane` (2, 3) maps work pixels to the rig's plane, `scale` px an eye distance."""
         frame = np.vstack([rig["mouth_frame"], [0, 0, 1]])
-        self._to_mouth = np.float32((frame @ np.vstack([to_plane, [0, 0, 1]]))[:2])
+        self._to_mouth = (frame @ np.vstack([to_plane, [0, 0, 1]]))[:2].astype(np.float32)
         self._scale = scale
         self._lips = rig["lips"]
-        self._teeth, self._jaw = (np.float32(rig[name]) for name in ("teeth", "jaw"))
+        self._teeth, self._jaw = (rig[name].astype(np.float32) for name in ("teeth", "jaw"))
         self._lip = lip = rig["lip"]
-        colourful = np.float32(min(1.0, float(np.ptp(lip)) / max(float(lip.max()), 1.0) / 0.25))
+        colourful = min(1.0, float(np.ptp(lip)) / max(float(lip.max()), 1.0) / 0.25)
         self._deep, self._shallow, self._rim_tint, self._shade = (
             tint.mean() + colourful * (tint - tint.mean()) for tint in (_DEEP, _SHALLOW, _RIM, _SHADE)
         )
@@ -73,14 +72,14 @@ class MouthPainter:
             lower[box] = cv2.blendLinear(lower[box], inside, 1 - opened[box], opened[box])
         if self._bared and drive.talk > 0:
             up = up.copy()
-            strength = drive.talk * (0.75 - 0.45 * min(1.0, drive.opening / 0.3))
+            strength = drive.talk * (0.75 - 0.45 * min(1.0, drive.opening / 0.12) * drive.light)
             self._rim(up, np.maximum(above, 0), (above > -2) & (self._within[column] > 0), strength)
             shut = np.maximum(np.maximum(-above, -beyond), 0)
             self._rim(lower, shut, (beyond < 2) & (self._within[column] > 0), strength)
         return cv2.blendLinear(up, lower, cover_up, 1 - cover_up)
 
     def _rim(self, layer: np.ndarray, inward: np.ndarray, there: np.ndarray, strength: float) -> None:
-        """Give a lip, in place, the dark edge that it has where lips meet and that a bared mouth never showed;
+        """Give a lip, in place, the dark edge that lips have where they meet and a bared mouth never showed;
         `inward` px from the edge."""
         wide = 0.6 + 0.009 * self._scale
         box = _box(there & (inward < 4 * wide))
@@ -101,13 +100,14 @@ class MouthPainter:
         size = max(3, int(0.10 * self._scale) | 1)
         light = cv2.blur(opened, (size, size), borderType=cv2.BORDER_CONSTANT)
         deep = cv2.blur(opened, (2 * size + 1, 2 * size + 1), borderType=cv2.BORDER_CONSTANT)
-        inside = self._lip * (self._deep + (self._shallow - self._deep) * np.clip(1 - 1.5 * deep, 0, 1)[..., None])
+        near = np.clip(1 - 1.5 * deep, 0, 1)[..., None]
+        inside = self._lip * (self._deep + (self._shallow - self._deep) * near)
         for layer, shift, strength, glow in (
             (self._jaw, drive.jaw, drive.tongue, 0.2 + 0.75 * deep),
             (self._teeth, np.zeros(2, np.float32), 1.0, 0.52 + 0.6 * np.sqrt(light)),
         ):
-            at = (place - shift - LOW.astype(np.float32)) * np.float32(SCALE)
-            sample = cv2.remap(layer, at, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+            at = (place - shift - LOW.astype(np.float32)) * float(SCALE)
+            sample = sampled(layer, at, cv2.BORDER_CONSTANT)
             alpha = sample[..., 3:] * (strength / 255)
             lost = 1 - np.clip(glow, 0, 1) * drive.light
             inside = inside + alpha * (sample[..., :3] * (1 - lost[..., None] * self._shade) - inside)

@@ -16,6 +16,7 @@ from core.engines.lite.eyes import EyePainter
 from core.engines.lite.field import Field, Flow, Window, origin_of
 from core.engines.lite.mouth import MouthDrive, MouthPainter
 from core.engines.lite.shapes import weights
+from core.engines.lite.survey import NO_MAP
 
 _LARGE = 600_000  # px of a region beyond which doubling it costs more than its sharpness is worth
 _MAX_RENDER = 2048  # px of the crop's side that are computed where nothing is asked
@@ -49,7 +50,7 @@ class LiteRenderer:
         zoom = float(self._canvas.source_to_canvas[0, 0])
         crop = float(rig["crop_side"][0]) * zoom
         shrink = min(1.0, (self._canvas.render_size or _MAX_RENDER) / crop)
-        to_work = np.float64(self._canvas.source_to_canvas).copy()
+        to_work = np.array(self._canvas.source_to_canvas, np.float64)
         self._base = _resized(rgb, self._canvas.source_to_canvas, self._canvas.size)
         self._work = self._base
         if shrink < 1:
@@ -63,7 +64,7 @@ class LiteRenderer:
         self._from_plane = (np.vstack([to_work, [0, 0, 1]]) @ to_source)[:2]
         self._scale = float(self._from_plane[0, 0])
         to_plane = np.linalg.inv(np.vstack([self._from_plane, [0, 0, 1]]))[:2]
-        self._field = Field(rig, to_plane, self._scale, self._work.shape[1::-1])
+        self._field = Field(rig, to_plane, self._scale, (self._work.shape[1], self._work.shape[0]))
         self._soft = self._soft_window() if shrink < 1 else None
         still = self._work[self._field.region]
         self._zoom = 2 if still.shape[0] * still.shape[1] < large else 1
@@ -90,7 +91,7 @@ class LiteRenderer:
 
     def _sample(self, where: np.ndarray) -> np.ndarray:
         """Colours at places (h, w, 2) in work pixels of the region."""
-        fixed, fraction = cv2.convertMaps(where * np.float32(self._zoom), None, cv2.CV_16SC2)
+        fixed, fraction = cv2.convertMaps(where * float(self._zoom), NO_MAP, cv2.CV_16SC2)
         return cv2.remap(self._fine, fixed, fraction, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
 
     def _paint_mouth(self, part: np.ndarray, flow: Flow, row: np.ndarray) -> None:
@@ -100,7 +101,7 @@ class LiteRenderer:
         drive = MouthDrive(
             talk=talk,
             shown=talk if self._bared else min(1.0, 4 * talk),
-            jaw=np.float32(jaw * self._mouth_turn),
+            jaw=(jaw * self._mouth_turn).astype(np.float32),
             tongue=float(np.clip((row[Channel.OPEN] - 0.12) / 0.3, 0, 1)),
             opening=float(row[Channel.OPEN]),
             light=1 - 0.65 * talk * float(row[Channel.ROUND]),
@@ -116,8 +117,8 @@ class LiteRenderer:
 
     def _paint_eyes(self, part: np.ndarray, flow: Flow, row: np.ndarray) -> None:
         gaze = float(row[Channel.GAZE_X]), float(row[Channel.GAZE_Y])
-        for painter, middle, lid in zip(self._eyes, self._middles, (Channel.LID_L, Channel.LID_R), strict=True):
-            close = float(row[lid])
+        lids = row[[Channel.LID_L, Channel.LID_R]].tolist()
+        for painter, middle, close in zip(self._eyes, self._middles, lids, strict=True):
             if close == 0 and gaze == (0, 0):
                 continue
             window = self._field.window(middle, (0.36, 0.34), flow)
@@ -129,13 +130,13 @@ class LiteRenderer:
         """Where the region lies on the canvas, and how much of it is pasted there, float32 (h, w) 0..1."""
         region, grow = self._field.region, 1 / self._shrink
         limits = self._canvas.size[::-1]
-        window = tuple(
-            slice(round(part.start * grow), min(round(part.stop * grow), limit))
+        high, wide = (
+            slice(min(round(part.start * grow), limit - 1), min(round(part.stop * grow), limit))
             for part, limit in zip(region, limits, strict=True)
         )
-        h, w = (part.stop - part.start for part in window)
-        moving = cv2.resize(np.float32(np.clip(self._field.mask * 12, 0, 1)), (w, h))
-        return (window[0], window[1]), moving
+        h, w = high.stop - high.start, wide.stop - wide.start
+        moving = cv2.resize(np.clip(self._field.mask * 12, 0, 1).astype(np.float32), (w, h))
+        return (high, wide), moving
 
     def _paste(self, part: np.ndarray, frame: np.ndarray) -> None:
         if self._soft is None:
@@ -173,7 +174,7 @@ def _resized(rgb: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.n
 
 def _doubled(picture: np.ndarray) -> np.ndarray:
     """Twice the size; even pixels are the picture's own, so that a still face stays exactly as it is."""
-    taps = np.float32([3, -25, 150, 150, -25, 3]) / 256
+    taps = np.array([3, -25, 150, 150, -25, 3], np.float32) / 256
     h, w = picture.shape[:2]
     wide = np.empty((h, 2 * w, 3), np.uint8)
     wide[:, ::2] = picture

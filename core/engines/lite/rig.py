@@ -10,13 +10,14 @@ import numpy as np
 
 from core.aux_models.face_mesh import Face
 from core.engines.lite import eyes, teeth
-from core.engines.lite.shapes import LOWER, UPPER, Shape, shape_table
-from core.engines.lite.survey import survey_mouth
+from core.engines.lite.shapes import LOWER, UPPER, shape_table
+from core.engines.lite.survey import Look, survey_mouth
 
 CROP = 512  # px: `crop_to_source` maps a square of this side
 PIVOT = np.array([0.0, 0.9, 1.1])  # the head turns about the top of its neck; head's frame, eye distances
 _SOFT = 0.05  # eye distances: how round the tips of the radial functions are
-_SMOOTH_DEPTH = 0.15  # a turned head must not fold where its mesh is steep
+_THIN = 0.035  # eye distances: the least thickness of a lip
+_SMOOTH_DEPTH = 0.2  # a turned head must not fold where its mesh is steep
 
 Rig = dict[str, np.ndarray]
 
@@ -43,8 +44,7 @@ def build_rig(
     to_source = np.array([[unit, 0, origin[0]], [0, unit, origin[1]]], np.float32)
 
     look = survey_mouth(rgb, plane[:, :2], to_source)
-    plane[UPPER[3], :2], plane[LOWER[3], :2] = look.upper, look.lower
-    plane[UPPER[3], 2] = plane[LOWER[3], 2] = (plane[UPPER[3], 2] + plane[LOWER[3], 2]) / 2
+    _fit_lips(plane, look)
     if reference is None:
         inside = teeth.interior(rgb, look, plane[:, :2], to_source)
     else:
@@ -53,15 +53,28 @@ def build_rig(
     return {
         "to_source": to_source,
         "axes": axes.astype(np.float32),
-        "crop_side": np.float32([np.hypot(*np.asarray(crop_to_source)[:2, 0]) * CROP]),
+        "crop_side": np.array([np.hypot(*np.asarray(crop_to_source)[:2, 0]) * CROP], np.float32),
         "mouth_frame": look.frame,
-        "mouth_half": np.float32([np.linalg.norm(look.upper[0] - look.upper[-1]) / 2]),
+        "mouth_half": np.array([np.linalg.norm(look.upper[0] - look.upper[-1]) / 2], np.float32),
         "lips": look.lips,
         "outline": _outline(head, axes),
         **_fields(head, axes, float(inside["meet"][0])),
         **eyes.survey(rgb, plane[:, :2], to_source),
         **inside,
     }
+
+
+def _fit_lips(plane: np.ndarray, look: Look) -> None:
+    """Move the mesh's lips, in place, to the edges seen in the picture: no lip too thin, no rings that cross."""
+    depth = (plane[UPPER[3], 2] + plane[LOWER[3], 2]) / 2
+    for rings, edge, outward in ((UPPER, look.upper, -look.frame[1, :2]), (LOWER, look.lower, look.frame[1, :2])):
+        inner = np.column_stack([edge, depth])
+        outer = plane[rings[0]]
+        thin = np.maximum(_THIN - (outer[2:-2, :2] - edge[2:-2]) @ outward, 0)
+        outer[2:-2, :2] += thin[:, None] * outward
+        plane[rings[0]], plane[rings[3]] = outer, inner
+        for ring, share in ((rings[1], 1 / 3), (rings[2], 2 / 3)):
+            plane[ring[1:-1]] = (outer + share * (inner - outer))[1:-1]
 
 
 def _outline(head: np.ndarray, axes: np.ndarray) -> np.ndarray:
@@ -72,7 +85,8 @@ def _outline(head: np.ndarray, axes: np.ndarray) -> np.ndarray:
     down = np.array([-across[1], across[0]])
     chin = head[152, 1] - 0.3
     rows = np.stack([across / 1.42, down])
-    return np.concatenate([np.column_stack([rows, -rows @ centre]), [[2.15, chin + 0.1, 0]]]).astype(np.float32)
+    heights = [[2.15, chin + 0.1, 0]]
+    return np.concatenate([np.column_stack([rows, -rows @ centre]), heights]).astype(np.float32)
 
 
 def _fields(head: np.ndarray, axes: np.ndarray, meet: float) -> Rig:
@@ -82,11 +96,11 @@ def _fields(head: np.ndarray, axes: np.ndarray, meet: float) -> Rig:
     moves = (table.moves @ axes)[..., :2].reshape(len(centres), -1)
     depth = (table.points - PIVOT) @ axes[:, 2]
     depth[table.around] = 0  # the silhouette stays where it is when a head turns
-    lower = _solve(centres, moves, ~table.upper, 1e-6)
+    lower = _solve(centres, moves, ~table.upper, table.loose)
     return {
         "centres": centres.astype(np.float32),
-        "fields": np.hstack([lower, _solve(centres, depth[:, None], ~table.upper, _SMOOTH_DEPTH)]),
-        "upper_fields": _solve(centres, moves, ~table.lower, 1e-6),
+        "fields": np.hstack([lower, _solve(centres, depth[:, None], ~table.upper, np.full(len(centres), _SMOOTH_DEPTH))]),
+        "upper_fields": _solve(centres, moves, ~table.lower, table.loose),
     }
 
 
@@ -96,13 +110,13 @@ def kernel(points: np.ndarray, centres: np.ndarray) -> np.ndarray:
     return np.sqrt(np.maximum(square, 0) + points.dtype.type(_SOFT**2))
 
 
-def _solve(centres: np.ndarray, targets: np.ndarray, used: np.ndarray, loose: float) -> np.ndarray:
+def _solve(centres: np.ndarray, targets: np.ndarray, used: np.ndarray, loose: np.ndarray) -> np.ndarray:
     """Weights (n + 1, k) float32 by which radial functions at the `used` centres, and a constant, hit the
-    targets (n, k), the less exactly the larger `loose` is."""
+    targets (n, k), each the less exactly the larger its `loose` is."""
     points = centres[used]
     n = len(points)
     system = np.ones((n + 1, n + 1))
-    system[:n, :n] = kernel(points, points) - loose * np.eye(n)
+    system[:n, :n] = kernel(points, points) - np.diag(loose[used])
     system[n, n] = 0
     weights = np.zeros((len(centres) + 1, targets.shape[1]), np.float32)
     weights[np.append(used, True)] = np.linalg.solve(system, np.append(targets[used], [targets[0] * 0], 0))

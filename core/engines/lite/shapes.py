@@ -53,13 +53,14 @@ _STILL = (6, 197, 195, 5, 4, 1, 168, 10, 338, 297, 332, 284, 251, 389, 356, 454,
           162, 127, 234, 227, 447, 93, 323, 122, 351)  # fmt: skip
 _JAW = {152: 1.0, 148: 0.99, 377: 0.99, 176: 0.96, 400: 0.96, 149: 0.88, 378: 0.88, 150: 0.76, 379: 0.76,
         136: 0.6, 365: 0.6, 172: 0.43, 397: 0.43, 58: 0.26, 288: 0.26, 132: 0.12, 361: 0.12,
-        199: 1.0, 200: 1.0, 18: 1.0, 175: 1.0, 83: 0.98, 313: 0.98, 201: 0.98, 421: 0.98, 208: 0.97, 428: 0.97,
-        171: 0.97, 396: 0.97, 204: 0.85, 424: 0.85, 211: 0.85, 431: 0.85, 169: 0.6, 394: 0.6,
+        199: 1.0, 200: 1.0, 18: 1.0, 175: 1.0, 83: 0.98, 313: 0.98, 201: 0.98, 421: 0.98, 208: 0.97,
+        428: 0.97, 171: 0.97, 396: 0.97, 204: 0.85, 424: 0.85, 211: 0.85, 431: 0.85, 169: 0.6, 394: 0.6,
         214: 0.3, 434: 0.3}  # fmt: skip
-_NOSE = {2: 0.2, 98: 0.7, 327: 0.7, 97: 0.4, 326: 0.4, 64: 0.9, 294: 0.9, 129: 0.8, 358: 0.8}  # share of a sneer
-_CHEEKS = ((50, 280, 1.0), (205, 425, 1.0), (101, 330, 0.55), (118, 347, 0.3))  # left, right, share of a smile
-_BROWS = {55: (1.0, 0.05), 107: (1.0, 0.05), 65: (0.85, 0.3), 66: (0.85, 0.3), 52: (0.45, 0.75), 105: (0.45, 0.75),
-          53: (0.15, 1.0), 63: (0.15, 1.0), 46: (0.0, 0.7), 70: (0.0, 0.7),
+# Shares of a sneer; left, right and share of a smile; shares of inner and outer brows.
+_NOSE = {2: 0.2, 98: 0.7, 327: 0.7, 97: 0.4, 326: 0.4, 64: 0.9, 294: 0.9, 129: 0.8, 358: 0.8}
+_CHEEKS = ((50, 280, 1.0), (205, 425, 1.0), (101, 330, 0.55), (118, 347, 0.3))
+_BROWS = {55: (1.0, 0.05), 107: (1.0, 0.05), 65: (0.85, 0.3), 66: (0.85, 0.3), 52: (0.45, 0.75),
+          105: (0.45, 0.75), 53: (0.15, 1.0), 63: (0.15, 1.0), 46: (0.0, 0.7), 70: (0.0, 0.7),
           285: (1.0, 0.05), 336: (1.0, 0.05), 295: (0.85, 0.3), 296: (0.85, 0.3), 282: (0.45, 0.75),
           334: (0.45, 0.75), 283: (0.15, 1.0), 293: (0.15, 1.0), 276: (0.0, 0.7), 300: (0.0, 0.7),
           9: (0.55, 0.1)}  # fmt: skip
@@ -70,7 +71,8 @@ class ShapeTable:
     """Points (n, 3) in the head's frame and where each shape moves them, (n, len(Shape), 3).
 
     `upper` and `lower` mark, (n,) bool, the lip points that only the upper and only the lower layer has;
-    `around` marks points beside the head.
+    `around` marks points beside the head. `loose` (n,) is how far a point may stay behind its shapes, so
+    that neighbours which the turn of a head brings together do not tear each other apart.
     """
 
     points: np.ndarray
@@ -78,6 +80,7 @@ class ShapeTable:
     upper: np.ndarray
     lower: np.ndarray
     around: np.ndarray
+    loose: np.ndarray
 
 
 def shape_table(head: np.ndarray, gap: np.ndarray, meet: float) -> ShapeTable:
@@ -102,6 +105,7 @@ def shape_table(head: np.ndarray, gap: np.ndarray, meet: float) -> ShapeTable:
         np.append(np.isin(used, list(upper - shared)), beside),
         np.append(np.isin(used, list(lower - shared)), beside),
         np.append(np.zeros(len(used), bool), ~beside),
+        np.append(_looseness(used), np.full(len(ring), 0.02)),
     )
 
 
@@ -115,12 +119,18 @@ def weights(row: np.ndarray) -> np.ndarray:
     out[Shape.OPEN] = talk * (0.95 * row[Channel.OPEN] + 0.08 * (1 - np.exp(-row[Channel.OPEN] / 0.07)))
     smiles = row[[Channel.SMILE_L, Channel.SMILE_R]]
     out[[Shape.SMILE_L, Shape.SMILE_R]] = np.where(smiles < 0, 0.75 * smiles, smiles)
-    out[Shape.SEAL] = talk * max(0.0, 1 - row[Channel.OPEN] / 0.1) * (1 - row[Channel.TUCK])
+    out[Shape.SEAL] = talk * max(0.0, 1 - row[Channel.OPEN] / 0.06) * (1 - row[Channel.TUCK])
     out[Shape.FUNNEL] = talk * row[Channel.ROUND] * row[Channel.OPEN]
     out[Shape.SNEER] = row[Channel.SNEER]
     brows = row[[Channel.BROW_IN, Channel.BROW_OUT]]
     out[[Shape.BROW_IN, Shape.BROW_OUT]] = np.where(brows < 0, 0.6 * brows, brows)
     return out
+
+
+def _looseness(used: list[int]) -> np.ndarray:
+    inner = np.isin(used, [UPPER[3], LOWER[3]])
+    lips = np.isin(used, [UPPER[:3], LOWER[:3]])
+    return np.where(inner, 1e-3, np.where(lips, 8e-3, 3e-2))
 
 
 def _profile(across: np.ndarray) -> np.ndarray:
@@ -138,7 +148,7 @@ def _lips(head: np.ndarray, moves: np.ndarray, gap: np.ndarray, meet: float) -> 
     }
     overlap = 0.010 if gap[5] > 0.01 else 0.0
     spread = float(np.clip(0.56 - half, 0.03, 0.10))
-    narrow = max(half - 0.29, 0.06)
+    narrow = max(half - 0.30, 0.06)
     inner_half = np.abs(head[[78, 308], 0] - middle[0]).mean()
     scale = GAP / _profile((head[UPPER[3, 4:7], 0] - middle[0]) / inner_half).mean()
     for side, rings in ((-1, UPPER), (1, LOWER)):
@@ -162,8 +172,8 @@ def _lips(head: np.ndarray, moves: np.ndarray, gap: np.ndarray, meet: float) -> 
             out[:, Shape.FUNNEL, 1] = 0.10 * (1 - open_)
             out[:, Shape.PRESS, 1] = -side * (0.42 * thick[side] * (1 - inward) + 0.006 * inward * open_)
             out[:, Shape.PRESS, 0] = 0.02 * xi
-            tuck = -0.028 * open_ if side < 0 else -(0.55 * thick[side] * (1 - inward) + 0.008 * inward) * open_
-            out[:, Shape.TUCK, 1] = tuck
+            under = 0.55 * thick[side] * (1 - inward) + 0.008 * inward
+            out[:, Shape.TUCK, 1] = -(0.028 if side < 0 else under) * open_
             for shape, sign in ((Shape.SMILE_L, -1), (Shape.SMILE_R, 1)):
                 lift = np.clip(sign * xi, 0, 1)
                 out[:, shape, 0] = sign * 0.085 * lift**1.3

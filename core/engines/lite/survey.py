@@ -13,6 +13,7 @@ from core.engines.lite.shapes import LOWER, UPPER
 
 SPAN = 0.75  # the tables reach from -SPAN to SPAN
 TABLE = 384  # entries of the tables
+NO_MAP = np.empty(0, np.float32)  # OpenCV's word for "the first map holds both"
 _PATCH = 120  # px an eye distance, of the straightened picture of the mouth
 _LOW, _HIGH = np.array([-0.65, -0.42]), np.array([0.65, 0.52])  # its corners
 _REACH = 0.035  # how far an edge may lie from where the mesh says
@@ -97,6 +98,11 @@ def straightened(
     return cv2.warpAffine(part, matrix, tuple(size.tolist()), flags=flags, borderMode=cv2.BORDER_REPLICATE)
 
 
+def sampled(picture: np.ndarray, where: np.ndarray, border: int = cv2.BORDER_REPLICATE) -> np.ndarray:
+    """The values of a picture at places (h, w, 2) float32 px, x first, interpolated."""
+    return cv2.remap(picture, where, NO_MAP, cv2.INTER_LINEAR, borderMode=border)
+
+
 def _over(columns: np.ndarray, contour: np.ndarray) -> np.ndarray:
     order = np.argsort(contour[:, 0])
     return np.interp(columns, contour[order, 0], contour[order, 1])
@@ -108,9 +114,8 @@ def _taper(columns: np.ndarray) -> np.ndarray:
 
 
 def _at(values: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    x = ((u - _LOW[0]) * _PATCH).astype(np.float32)
-    y = ((v - _LOW[1]) * _PATCH).astype(np.float32)
-    return cv2.remap(values, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    where = ((np.stack([u, v], -1) - _LOW) * _PATCH).astype(np.float32)
+    return sampled(values, where if where.ndim == 3 else where[None]).reshape(u.shape)
 
 
 def _trace(cost: np.ndarray, columns: np.ndarray, guess: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ from core.engines.lite.survey import SPAN, Look, straightened
 LOW, HIGH = np.array([-0.56, -0.30]), np.array([0.56, 0.46])  # the layers' corners, u and v
 SCALE = 140  # px an eye distance
 KEPT = ("teeth", "jaw", "lip", "bared", "meet")
-_WIDTHS = (0.135, 0.108, 0.115, 0.085, 0.07, 0.06)  # of the upper teeth from the middle, as the arch shows them
+_WIDTHS = (0.135, 0.108, 0.115, 0.085, 0.07, 0.06)  # of the upper teeth from the middle, as seen
 _EDGES = (0.0, -0.010, 0.002, -0.012, -0.022, -0.035)  # v of their edges against the middle teeth's
 _LOWER_WIDTHS = (0.082, 0.09, 0.1, 0.085, 0.08, 0.07)
 _TOOTHY = 0.15  # share of a parted mouth that must be teeth for it to lend its own
@@ -20,7 +20,7 @@ _REST = 0.034  # how far the edge of the upper teeth lies below the closed lips
 
 
 def interior(rgb: np.ndarray, look: Look, plane: np.ndarray, to_source: np.ndarray) -> dict[str, np.ndarray]:
-    """The layers: "teeth" fixed to the skull and "jaw" (lower teeth and tongue), uint8 (h, w, 4), straight alpha;
+    """The layers: "teeth" fixed to the skull, "jaw" (lower teeth and tongue), uint8 (h, w, 4) with alpha;
     "lip" the lips' colour, float32 (3,); "bared" 1 where the source shows its teeth, uint8 (1,); "meet" where
     parted lips meet when they close, float32 (1,), 0 at the upper lip's edge, 1 at the lower's."""
     patch = straightened(rgb, to_source, look.frame, LOW, HIGH, SCALE)
@@ -41,8 +41,8 @@ def interior(rgb: np.ndarray, look: Look, plane: np.ndarray, to_source: np.ndarr
         "teeth": teeth,
         "jaw": _jaw(u, v - seam, white, lip),
         "lip": lip.astype(np.float32),
-        "bared": np.uint8([own is not None]),
-        "meet": np.float32([meet]),
+        "bared": np.array([own is not None], np.uint8),
+        "meet": np.array([meet], np.float32),
     }
 
 
@@ -113,7 +113,7 @@ def _own_teeth(
         mass = cv2.GaussianBlur(weight, (0, 0), sigma)[..., None]
         near = np.clip(mass * 12, 0, 1)
         fill = fill * (1 - near) + cv2.GaussianBlur(filled, (0, 0), sigma) / np.maximum(mass, 1e-5) * near
-    keep = cv2.GaussianBlur(sure.astype(np.float32), (0, 0), 1.0)[..., None] * np.clip(pale * 2, 0, 1)[..., None]
+    keep = (cv2.GaussianBlur(sure.astype(np.float32), (0, 0), 1.0) * np.clip(pale * 2, 0, 1))[..., None]
     rooted = inside | ((v <= upper) & (v > upper - 0.06) & (lower - upper > 0.02))
     alpha = cv2.GaussianBlur(rooted.astype(np.float32), (0, 0), 1.0)
     return np.dstack([np.clip(colour * keep + fill * (1 - keep), 0, 255), 255 * alpha]).astype(np.uint8)
@@ -144,7 +144,7 @@ def _drawn_teeth(u: np.ndarray, v: np.ndarray, white: np.ndarray, lip: np.ndarra
 
 def _jaw(u: np.ndarray, v: np.ndarray, white: np.ndarray, lip: np.ndarray) -> np.ndarray:
     """Lower teeth and tongue, where they lie when the jaw is shut."""
-    number, on = _row(u, _LOWER_WIDTHS)
+    on = _row(u, _LOWER_WIDTHS)[1]
     edge = -0.012 + 0.008 * np.abs(on) ** 3 + 0.55 * np.maximum(np.abs(u) - 0.1, 0) ** 2 - 0.03 * np.abs(u)
     teeth = np.clip((v - edge) * SCALE + 0.5, 0, 1)
     light = 0.62 * (1 - 0.12 * np.exp(-(((1 - np.abs(on)) * 0.04 / 0.008) ** 2)))
