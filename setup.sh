@@ -5,8 +5,9 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 
 VENV=.venv
 LOG=$VENV/pip.log
-TEST_PACKAGES="chromium espeak-ng libespeak-ng1 flite festival festvox-kallpc16k"
+TEST_PACKAGES="chromium libatomic1 espeak-ng libespeak-ng1 flite festival festvox-kallpc16k"
 export PYTHONNOUSERSITE=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+unset PYTHONDONTWRITEBYTECODE # pip is told not to compile (a third of its time): Python does, what it loads
 
 usage() {
     cat <<'TEXT'
@@ -82,7 +83,7 @@ install() {
         [ "$free_mb" -ge "$need_mb" ] ||
             fail "Only $free_mb MB are free here, $file needs about $need_mb MB. Free some space and run again."
         step "packages of $file (once)"
-        { $VENV/bin/python -m pip install --progress-bar off -r "$file" && $VENV/bin/python -m pip check; } 2>&1 |
+        { $VENV/bin/python -m pip install --no-compile --progress-bar off -r "$file" && $VENV/bin/python -m pip check; } 2>&1 |
             tee $LOG | show_pip || explain_pip "$file"
         fingerprint "$set" >"$VENV/installed-$set"
     fi

@@ -1,4 +1,4 @@
-"""One running app for all tests of the page and its API."""
+"""One running app for all tests of the page and its API, and what they give it."""
 
 import os
 import socket
@@ -7,11 +7,15 @@ import sys
 import time
 import urllib.error
 import urllib.request
+import wave
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from PIL import Image
+
+from core.samples import SPEECH, sample_portrait
 
 ROOT = Path(__file__).parent.parent
 UPLOAD_MIB = 3  # small, so that a test can go beyond it
@@ -28,6 +32,33 @@ class RunningApp:
         """Results, finished and half-written, whatever their names."""
         found = (self.home / "results").rglob("*")
         return [path for path in found if path.is_file() and path.suffix != ".lock"]
+
+
+@pytest.fixture(scope="session")
+def portrait(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sample portrait as a PNG."""
+    path = tmp_path_factory.mktemp("portrait") / "portrait.png"
+    Image.fromarray(sample_portrait()).save(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def short_speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first 0.8 s of the sample speech."""
+    return _speech(tmp_path_factory.mktemp("speech") / "short.wav", seconds=0.8, times=1)
+
+
+@pytest.fixture(scope="session")
+def long_speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """40 s: long enough to be stopped on a fast machine."""
+    return _speech(tmp_path_factory.mktemp("speech") / "long.wav", seconds=8, times=5)
+
+
+def _speech(path: Path, seconds: float, times: int) -> Path:
+    with wave.open(str(SPEECH)) as whole, wave.open(str(path), "wb") as made:
+        made.setparams(whole.getparams())
+        made.writeframes(times * whole.readframes(int(seconds * whole.getframerate())))
+    return path
 
 
 @pytest.fixture(scope="session")

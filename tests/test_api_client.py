@@ -2,7 +2,6 @@
 
 import hashlib
 import time
-import wave
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,28 +14,11 @@ from gradio_client.exceptions import AppError
 from PIL import Image
 
 from core.options import OPTIONS, Crop
-from core.samples import SPEECH, sample_portrait
+from core.samples import SPEECH
 from tests.conftest import RunningApp
 
-SECONDS = 0.8
 TALK, PRELOAD, LIST = "/process_talking_head", "/preload_avatar", "/list_avatars"
 DELETE, CLEAR = "/delete_avatar", "/clear_cache"
-
-
-@pytest.fixture(scope="module")
-def portrait(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("in") / "portrait.png"
-    Image.fromarray(sample_portrait()).save(path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("in") / "speech.wav"
-    with wave.open(str(SPEECH)) as whole, wave.open(str(path), "wb") as short:
-        short.setparams(whole.getparams())
-        short.writeframes(whole.readframes(int(SECONDS * whole.getframerate())))
-    return path
 
 
 def connect(app: RunningApp, folder: Path, download: bool = True) -> Client:
@@ -68,14 +50,14 @@ def other(clients: tuple[Client, Client]) -> Iterator[Client]:
     clients[1].predict("all", api_name=CLEAR)
 
 
-def test_a_clip_and_its_figures(client: Client, portrait: Path, speech: Path) -> None:
-    video, info = client.predict(handle_file(portrait), handle_file(speech), api_name=TALK)
+def test_a_clip_and_its_figures(client: Client, portrait: Path, short_speech: Path) -> None:
+    video, info = client.predict(handle_file(portrait), handle_file(short_speech), api_name=TALK)
     with av.open(video) as opened:
         picture, sound = opened.streams.video[0], opened.streams.audio[0]
         assert (picture.codec_context.name, sound.codec_context.name) == ("h264", "aac")
         assert (picture.width, picture.height) == (512, 512)
         assert sum(1 for _ in opened.decode(picture)) == info["frames"] == 20
-    assert info["duration_s"] == pytest.approx(SECONDS)
+    assert info["duration_s"] == pytest.approx(0.8)
     assert info["token"].startswith("av_")
     assert (info["engine"], info["preset"], info["resolution"], info["seed"]) == (
         "lite",
@@ -89,12 +71,12 @@ def test_a_clip_and_its_figures(client: Client, portrait: Path, speech: Path) ->
     assert info["warnings"] == [] and "AI-generated" in info["notice"]
 
 
-def test_a_token_stands_for_the_portrait(client: Client, portrait: Path, speech: Path) -> None:
+def test_a_token_stands_for_the_portrait(client: Client, portrait: Path, short_speech: Path) -> None:
     token, found = client.predict(handle_file(portrait), label="Eileen", api_name=PRELOAD)
     assert found["size"] == [512, 512] and found["is_image"] and found["token"] == token
-    first, _ = client.predict(handle_file(portrait), handle_file(speech), api_name=TALK)
-    second, info = client.predict(None, handle_file(speech), avatar_token=token, api_name=TALK)
-    third, _ = client.predict(audio=handle_file(speech), avatar_token=token, seed=7, api_name=TALK)
+    first, _ = client.predict(handle_file(portrait), handle_file(short_speech), api_name=TALK)
+    second, info = client.predict(None, handle_file(short_speech), avatar_token=token, api_name=TALK)
+    third, _ = client.predict(audio=handle_file(short_speech), avatar_token=token, seed=7, api_name=TALK)
     assert info["token"] == token
     assert digest(first) == digest(second) != digest(third)
 
@@ -118,8 +100,8 @@ def test_every_option_is_a_parameter(client: Client) -> None:
     assert set(Crop.model_fields) <= {parameter["parameter_name"] for parameter in api[PRELOAD]["parameters"]}
 
 
-def test_options_act_by_name_and_as_json(client: Client, portrait: Path, speech: Path) -> None:
-    sources = handle_file(portrait), handle_file(speech)
+def test_options_act_by_name_and_as_json(client: Client, portrait: Path, short_speech: Path) -> None:
+    sources = handle_file(portrait), handle_file(short_speech)
     plain, _ = client.predict(*sources, api_name=TALK)
     turned, _ = client.predict(*sources, delta_yaw=8, api_name=TALK)
     json_turned, _ = client.predict(*sources, options='{"delta_yaw": 8}', api_name=TALK)
@@ -146,9 +128,9 @@ def test_options_act_by_name_and_as_json(client: Client, portrait: Path, speech:
     ],
 )
 def test_wrong_input_is_answered_in_our_words(
-    client: Client, portrait: Path, speech: Path, change: dict[str, Any], code: str, said: str
+    client: Client, portrait: Path, short_speech: Path, change: dict[str, Any], code: str, said: str
 ) -> None:
-    asked = {"source": handle_file(portrait), "audio": handle_file(speech), **change}
+    asked = {"source": handle_file(portrait), "audio": handle_file(short_speech), **change}
     with pytest.raises(AppError) as caught:
         client.predict(**asked, api_name=TALK)
     assert said in caught.value.message
@@ -165,12 +147,12 @@ def test_wrong_input_is_answered_in_our_words(
     ],
 )
 def test_broken_files_are_refused(
-    running_app: RunningApp, client: Client, portrait: Path, speech: Path, tmp_path: Path, which: str,
+    running_app: RunningApp, client: Client, portrait: Path, short_speech: Path, tmp_path: Path, which: str,
     content: bytes, said: str,
 ) -> None:  # fmt: skip
     broken = tmp_path / "broken.bin"
     broken.write_bytes(content)
-    asked = {"source": portrait, "audio": speech, which: broken}
+    asked = {"source": portrait, "audio": short_speech, which: broken}
     before = running_app.clips()
     with pytest.raises(AppError) as caught:
         client.predict(handle_file(asked["source"]), handle_file(asked["audio"]), api_name=TALK)
@@ -178,16 +160,16 @@ def test_broken_files_are_refused(
     assert running_app.clips() == before
 
 
-def test_a_picture_without_a_face_is_refused(client: Client, speech: Path, tmp_path: Path) -> None:
+def test_a_picture_without_a_face_is_refused(client: Client, short_speech: Path, tmp_path: Path) -> None:
     Image.new("RGB", (256, 256), "tan").save(tmp_path / "wall.png")
     with pytest.raises(AppError, match="face"):
-        client.predict(handle_file(tmp_path / "wall.png"), handle_file(speech), api_name=TALK)
+        client.predict(handle_file(tmp_path / "wall.png"), handle_file(short_speech), api_name=TALK)
     with pytest.raises(AppError, match="face"):
         client.predict(handle_file(tmp_path / "wall.png"), api_name=PRELOAD)
 
 
 def test_a_client_reaches_only_its_own_avatars(
-    client: Client, other: Client, portrait: Path, speech: Path
+    client: Client, other: Client, portrait: Path, short_speech: Path
 ) -> None:
     token, _ = client.predict(handle_file(portrait), label="mine", api_name=PRELOAD)
     assert [avatar["label"] for avatar in client.predict(api_name=LIST)] == ["mine"]
@@ -197,7 +179,7 @@ def test_a_client_reaches_only_its_own_avatars(
     assert caught.value.title == "not_yours"
     assert other.predict("all", api_name=CLEAR) == {"scope": "all", "results": 0, "avatars": 0}
     _, info = other.predict(
-        None, handle_file(speech), avatar_token=token, api_name=TALK
+        None, handle_file(short_speech), avatar_token=token, api_name=TALK
     )  # holders may use it
     assert info["token"] == token
     theirs, _ = other.predict(handle_file(portrait), api_name=PRELOAD)
@@ -205,19 +187,19 @@ def test_a_client_reaches_only_its_own_avatars(
     assert client.predict(token, api_name=DELETE) == {"deleted": token}
     assert client.predict(api_name=LIST) == [] and len(other.predict(api_name=LIST)) == 1
     with pytest.raises(AppError):
-        client.predict(None, handle_file(speech), avatar_token=token, api_name=TALK)
+        client.predict(None, handle_file(short_speech), avatar_token=token, api_name=TALK)
 
 
 def test_clearing_has_scopes_and_really_deletes(
-    running_app: RunningApp, portrait: Path, speech: Path, tmp_path: Path
+    running_app: RunningApp, portrait: Path, short_speech: Path, tmp_path: Path
 ) -> None:
     client = connect(running_app, tmp_path, download=False)
-    video, info = client.predict(handle_file(portrait), handle_file(speech), api_name=TALK)
+    video, info = client.predict(handle_file(portrait), handle_file(short_speech), api_name=TALK)
     address = f"{running_app.url}/gradio_api/file={video['path']}"
     assert httpx.get(address).status_code == 200
     assert client.predict(api_name=CLEAR) == {"scope": "results", "results": 1, "avatars": 0}
     assert httpx.get(address).status_code == 403 and not Path(video["path"]).exists()
-    assert not list((running_app.home / "uploads").rglob("*.mp4"))  # nor is there a copy
+    assert not list((running_app.home / "uploads").rglob("talking_head.mp4"))  # nor is there a copy
     assert client.predict(api_name=LIST)[0]["token"] == info["token"]
     assert client.predict("avatars", api_name=CLEAR)["avatars"] == 1
     with pytest.raises(AppError, match="Unknown scope 'everything'"):
@@ -225,9 +207,11 @@ def test_clearing_has_scopes_and_really_deletes(
     client.close()
 
 
-def test_cancelling_stops_the_work(running_app: RunningApp, client: Client, portrait: Path) -> None:
+def test_cancelling_stops_the_work(
+    running_app: RunningApp, client: Client, portrait: Path, long_speech: Path
+) -> None:
     before = set(running_app.clips())
-    job = client.submit(handle_file(portrait), handle_file(SPEECH), render_size=512, api_name=TALK)
+    job = client.submit(handle_file(portrait), handle_file(long_speech), api_name=TALK)
     wait_for(lambda: set(running_app.clips()) - before)  # it is being written
     job.cancel()
     wait_for(lambda: set(running_app.clips()) == before)

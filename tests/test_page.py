@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
+from core.media.writer import VideoWriter
 from core.samples import SPEECH, sample_portrait
 from tests.conftest import ROOT, RunningApp
 
@@ -31,13 +32,6 @@ def browser() -> Iterator[Browser]:
         started = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         yield started
         started.close()
-
-
-@pytest.fixture(scope="module")
-def portrait(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("in") / "portrait.png"
-    Image.fromarray(sample_portrait()).save(path)
-    return path
 
 
 class Visit:
@@ -69,6 +63,10 @@ class Visit:
 
     def generate(self) -> None:
         self.page.click("#vv-generate")
+
+    def foreign(self) -> list[str]:
+        """What the page asked of anyone but our server."""
+        return [address for address in self.asked if not address.startswith((self.url, "data:", "blob:"))]
 
     def shot(self, name: str) -> None:
         self.page.screenshot(path=ARTIFACTS / f"{name}.png", full_page=True)
@@ -132,8 +130,29 @@ def test_samples_and_a_phone_are_enough(visit: Callable[..., Visit]) -> None:
     expect(page.locator("#vv-video")).to_be_in_viewport()
     page.wait_for_function("document.querySelector('#vv-video video').videoWidth === 320")
     here.shot("page-phone")
+    page.click("#vv-mine > button")  # the last of the page is not hidden by the fixed button
+    expect(page.locator("#vv-mine button:visible")).to_have_count(3)
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE[0]
     assert page.evaluate("document.querySelector('.gradio-container').scrollWidth") <= PHONE[0]
+
+
+def test_a_video_can_be_the_portrait(visit: Callable[..., Visit], short_speech: Path, tmp_path: Path) -> None:
+    source = tmp_path / "head.mp4"
+    with VideoWriter(source, (512, 512)) as writer:
+        for _ in range(5):
+            writer.write(sample_portrait())
+    here = visit()
+    page = here.page
+    page.get_by_role("tab", name="Video").click()
+    page.locator("#vv-source-video input[type=file]").set_input_files(source)
+    page.locator("#vv-source-video video").wait_for()
+    corner = page.locator("#vv-source-video .icon-button-wrapper button:visible")
+    expect(corner).to_have_count(1)  # no trimming, whose program gradio would fetch from the internet
+    page.locator("#vv-speech input[type=file]").set_input_files(short_speech)
+    page.locator("#vv-speech .component-wrapper").wait_for()
+    here.generate()
+    page.wait_for_function("document.querySelector('#vv-video video')?.videoWidth === 512")
+    assert here.foreign() == []
 
 
 def test_avatars_stay_with_their_browser(visit: Callable[..., Visit], portrait: Path) -> None:
@@ -161,11 +180,11 @@ def test_avatars_stay_with_their_browser(visit: Callable[..., Visit], portrait: 
 
 
 def test_stopping_and_leaving_really_stop(
-    visit: Callable[..., Visit], running_app: RunningApp, portrait: Path
+    visit: Callable[..., Visit], running_app: RunningApp, portrait: Path, long_speech: Path
 ) -> None:
     before = set(running_app.clips())
     here = visit()
-    here.give(portrait, SPEECH)
+    here.give(portrait, long_speech)
     for leave in (lambda: here.page.click("#vv-cancel"), here.page.close):
         here.generate()
         wait_for(lambda: set(running_app.clips()) != before)  # it is being written

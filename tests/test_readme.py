@@ -46,7 +46,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def environment(copy: Path, port: int) -> dict[str, str]:
     return {
-        **os.environ,
+        **{name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"},
         "PATH": f"{copy / '.venv' / 'bin'}:{os.environ['PATH']}",
         "VISAVIS_HOME": str(copy.parent / "home"),
         "GRADIO_SERVER_PORT": str(port),

@@ -46,7 +46,8 @@ class Handlers:
             self.generate, asked, [*shown, page.portrait.avatars], preprocess=False,
             concurrency_id=WORK, concurrency_limit=1, trigger_mode="once", **_PRIVATE,
         )  # fmt: skip
-        page.cancel.click(self.stopped, None, shown, cancels=[run], queue=False, **_PRIVATE)
+        stop = page.cancel.click(None, cancels=[run], queue=False, **_PRIVATE)
+        stop.then(self.stopped, None, shown, queue=False, **_PRIVATE)  # after the run's last report
         page.mine.results.click(self.clear_results, page.secret, shown, **_PRIVATE)
         page.mine.avatars.click(self.clear_avatars, page.secret, gallery, **_PRIVATE)
 

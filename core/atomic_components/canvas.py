@@ -15,7 +15,7 @@ def canvas_of(
     moved to lie inside the source and never larger than it: a crop, never a stretch.
     """
     if resolution == "source":
-        return np.float32([[1, 0, 0], [0, 1, 0]]), size
+        return np.array([[1, 0, 0], [0, 1, 0]], np.float32), size
     width, height = size
     pixels = int(resolution)
     linear = np.asarray(crop_to_source, np.float64)[:2]
@@ -27,4 +27,5 @@ def canvas_of(
     scale = pixels / square
     # pixel centres, not corners, coincide: hence the half pixels
     shift = 0.5 * scale - 0.5
-    return np.float32([[scale, 0, shift - left * scale], [0, scale, shift - top * scale]]), (pixels, pixels)
+    placed = [[scale, 0, shift - left * scale], [0, scale, shift - top * scale]]
+    return np.array(placed, np.float32), (pixels, pixels)

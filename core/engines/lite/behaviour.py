@@ -20,15 +20,15 @@ TALK_RELEASE = 1 / 20
 # Facial actions of the eight emotions, after the action units of EMFACS (Ekman & Friesen 1983).
 _MOODS: dict[str, dict[Channel, float]] = {
     "angry": {Channel.BROW_IN: -1.0, Channel.BROW_OUT: -0.1, Channel.SNEER: 0.25, Channel.LID_L: 0.1,
-              Channel.LID_R: 0.1, Channel.SMILE_L: -0.35, Channel.SMILE_R: -0.35, Channel.PITCH: 1.5},
+              Channel.LID_R: 0.1, Channel.SMILE_L: -0.6, Channel.SMILE_R: -0.6, Channel.PITCH: 1.5},
     "disgust": {Channel.SNEER: 0.9, Channel.BROW_IN: -0.6, Channel.BROW_OUT: -0.3, Channel.LID_L: 0.25,
-                Channel.LID_R: 0.25, Channel.SMILE_L: -0.4, Channel.SMILE_R: -0.4},
+                Channel.LID_R: 0.25, Channel.SMILE_L: -0.6, Channel.SMILE_R: -0.6},
     "fear": {Channel.BROW_IN: 1.0, Channel.BROW_OUT: 0.35, Channel.LID_L: -0.3, Channel.LID_R: -0.3,
              Channel.SMILE_L: -0.3, Channel.SMILE_R: -0.3, Channel.PITCH: -1.5},
     "happy": {Channel.SMILE_L: 0.85, Channel.SMILE_R: 0.85, Channel.LID_L: 0.12, Channel.LID_R: 0.12,
               Channel.BROW_OUT: 0.2, Channel.BROW_IN: 0.1},
     "neutral": {},
-    "sad": {Channel.SMILE_L: -0.75, Channel.SMILE_R: -0.75, Channel.BROW_IN: 0.85, Channel.BROW_OUT: -0.4,
+    "sad": {Channel.SMILE_L: -1.0, Channel.SMILE_R: -1.0, Channel.BROW_IN: 0.85, Channel.BROW_OUT: -0.4,
             Channel.LID_L: 0.2, Channel.LID_R: 0.2, Channel.PITCH: 3.0},
     "surprise": {Channel.BROW_IN: 1.0, Channel.BROW_OUT: 1.0, Channel.LID_L: -0.3, Channel.LID_R: -0.3,
                  Channel.PITCH: -2.0},

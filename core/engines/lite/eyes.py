@@ -148,7 +148,7 @@ class EyePainter:
         x, y, radius = self._iris
         reach = np.hypot(u - x - turn[0], v - y - turn[1]) / radius
         near = np.clip((2.1 - reach) / 1.0, 0, 1)
-        near = near * near * (3 - 2 * near) * np.clip((lower - v) / 0.03, 0, 1)
+        near = near * near * (3 - 2 * near) * np.clip((lower - v) / 0.014, 0, 1)
         widen = np.minimum(drop, 0) * np.clip((lower - v) / np.maximum(lower - upper, 1e-3), 0, 1)
         source_v = v - turn[1] * near - widen * (1 - near)
         return u - turn[0] * near, np.where(v < lower, np.maximum(source_v, upper), source_v)

@@ -69,8 +69,8 @@ class Field:
         back = np.linalg.inv(np.vstack([outline[:2], [0, 0, 1]]))
         rim = [(x, y, 1.0) for x in (-1, 1) for y in (-outline[2, 0], outline[2, 1])]
         pixels = ((np.array(rim) * (_FADE, _FADE, 1) @ back.T)[:, :2] - self._to_plane[:, 2]) * self._scale
-        low = np.floor(pixels.min(0)).astype(int).clip(0, size - 8)
-        return low, np.ceil(pixels.max(0)).astype(int).clip(low + 8, size)
+        low = np.floor(pixels.min(0)).astype(int).clip(0, np.maximum(size - 8, 0))
+        return low, np.ceil(pixels.max(0)).astype(int).clip(np.minimum(low + 8, size), size)
 
     def _prepare_shapes(self, rig: Mapping[str, np.ndarray], plane: np.ndarray, inner: np.ndarray) -> None:
         """Evaluate the radial functions: on every second cell, and on all of them around the mouth."""

@@ -19,6 +19,7 @@ from core.engines.lite.shapes import weights
 from core.engines.lite.survey import NO_MAP
 
 _LARGE = 600_000  # px of a region beyond which doubling it costs more than its sharpness is worth
+_LEAST = 48  # px of the picture that is computed, at any size asked
 _MAX_RENDER = 2048  # px of the crop's side that are computed where nothing is asked
 
 
@@ -49,7 +50,8 @@ class LiteRenderer:
         """Pictures of a region of `large` px or more are sampled as they are, smaller ones doubled."""
         zoom = float(self._canvas.source_to_canvas[0, 0])
         crop = float(rig["crop_side"][0]) * zoom
-        shrink = min(1.0, (self._canvas.render_size or _MAX_RENDER) / crop)
+        asked = (self._canvas.render_size or _MAX_RENDER) / crop
+        shrink = min(1.0, max(asked, _LEAST / min(self._canvas.size)))
         to_work = np.array(self._canvas.source_to_canvas, np.float64)
         self._base = _resized(rgb, self._canvas.source_to_canvas, self._canvas.size)
         self._work = self._base
