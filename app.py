@@ -25,6 +25,8 @@ def main() -> int:
     except TalkerError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    except KeyboardInterrupt:  # while it was starting; a running server ends by itself
+        return 130
     return 0
 
 

@@ -113,7 +113,7 @@ def _foreign(language: str, rng: np.random.Generator) -> str:
 
 
 def _flite(voice: str, rng: np.random.Generator) -> Speech:
-    stretch, pitch = float(rng.uniform(0.8, 1.4)), float(rng.uniform(80, 240))
+    stretch, pitch = float(rng.uniform(0.9, 1.5)), float(rng.uniform(80, 200))
     kind = rng.random()
     if kind < 0.45:
         return flite(_text("en", rng), voice, stretch, pitch)

@@ -24,7 +24,7 @@ SHORT_PAUSE = 0.11  # s; a shorter silence is a stop or a word boundary, and the
 
 # How far a phone reaches, for opening, spreading and rounding: corners start early and linger.
 _AWAY = np.abs(np.arange(-60, 61)) / GRID
-_KERNELS = (np.hanning(23), np.exp(-_AWAY / 0.035), np.exp(-_AWAY / 0.040))
+_KERNELS = (np.hanning(29), np.exp(-_AWAY / 0.035), np.exp(-_AWAY / 0.040))
 
 
 class Phone(NamedTuple):
@@ -189,7 +189,7 @@ def visemes(phones: Sequence[Phone], times: np.ndarray) -> np.ndarray:
 
 def _contact(letters: list[Phone], grid: np.ndarray, firmness: dict[str, float]) -> np.ndarray:
     """How far lips (or lip and teeth) meet, 0..1: full for at least 50 ms, so that a frame shows it."""
-    ramp = 0.055
+    ramp = 0.065  # s
     out = np.zeros(len(grid))
     for letter, start, end in letters:
         if letter in firmness:

@@ -98,7 +98,7 @@ def batch(pool: list[Utterance], rng: np.random.Generator) -> tuple[torch.Tensor
     rows = features(np.pad(np.stack([m[0] for m in made]), ((0, 0), (quiet * SAMPLES_PER_FRAME, 0))), filters)
     spectra = rows[..., : SPECTRA * BANDS].reshape(STREAMS, -1, SPECTRA, BANDS)
     for one in spectra:  # a hole in the spectrum now and then: no single band may be trusted
-        if rng.random() < 0.4:
+        if rng.random() < 0.25:
             low = rng.integers(0, BANDS)
             one[quiet:, :, low : low + rng.integers(1, 7)] = -1.5
     targets = np.pad(np.stack([m[1] for m in made]), ((0, 0), (quiet, 0), (0, 0)))

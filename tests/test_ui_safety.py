@@ -3,6 +3,8 @@
 import json
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from core.optimization.avatar_cache import AvatarInfo
 from core.options import EMOTIONS, OPTIONS, PRESETS, flat, parse_options
 from core.settings import Settings
 from core.talker import Progress
-from tests.conftest import UPLOAD_MIB, RunningApp
+from tests.conftest import ROOT, UPLOAD_MIB, RunningApp
 from ui import advanced, show
 from ui.environment import prepare, uploads_of
 from ui.files import received
@@ -126,6 +128,16 @@ def test_huge_uploads_are_refused(running_app: RunningApp) -> None:
     body = b"x" * (UPLOAD_MIB * 2**20 + 1)
     reply = httpx.post(f"{running_app.url}/gradio_api/upload", files={"files": ("big.wav", body)})
     assert reply.status_code == 413
+
+
+def test_a_taken_port_is_told_in_one_line(running_app: RunningApp, tmp_path: Path) -> None:
+    port = running_app.url.rpartition(":")[2]
+    places = {"VISAVIS_HOME": str(tmp_path), "GRADIO_SERVER_PORT": port, "GRADIO_SERVER_NAME": "127.0.0.1"}
+    ended = subprocess.run(
+        [sys.executable, "app.py"], cwd=ROOT, env={**os.environ, **places}, capture_output=True, text=True
+    )
+    assert ended.returncode == 2 and "Traceback" not in ended.stderr
+    assert f"error: The app cannot listen at 127.0.0.1, port {port}." in ended.stderr
 
 
 def test_page_events_are_not_part_of_the_api(running_app: RunningApp) -> None:

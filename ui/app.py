@@ -1,6 +1,7 @@
 """The Gradio app: page and API in one process, for this machine's studio."""
 
 import logging
+import os
 from contextlib import closing
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import gradio as gr
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from core.errors import BadOption
 from core.samples import SPEECH
 from core.settings import Settings
 from core.studio import Studio
@@ -31,29 +33,43 @@ def build(studio: Studio, settings: Settings) -> gr.Blocks:
 
 
 def serve(settings: Settings) -> None:
-    """Serve until interrupted, at GRADIO_SERVER_NAME and GRADIO_SERVER_PORT."""
+    """Serve until interrupted, at GRADIO_SERVER_NAME and GRADIO_SERVER_PORT. Raises TalkerError."""
     with closing(Studio(settings)) as studio:
         _log.info("Engine %s: %s", studio.engine.name, studio.engine_reason)
-        results = settings.home_dir / "results"
-        gr.set_static_paths([results])  # served from where they lie: deleting them deletes the only copy
-        largest = max(settings.max_image_mib, settings.max_audio_mib, settings.max_video_mib)
         demo = build(studio, settings)
-        _, address, _ = demo.launch(
-            prevent_thread_lock=True,
-            quiet=True,
-            ssr_mode=False,
-            share=False,
-            app_kwargs={"routes": [Route("/healthz", _healthy)]},
-            allowed_paths=[str(results), str(SPEECH.parent)],
-            max_file_size=int(largest * 2**20),
-            run_history=False,
-            footer_links=["api", "settings"],
-            i18n=TEXTS,
-            theme=_theme(),
-            css_paths=_STYLE,
-        )
+        try:
+            address = _launch(demo, settings)
+        except OSError as error:
+            where = os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1")
+            port = os.environ.get("GRADIO_SERVER_PORT", "7860 to 7959")
+            raise BadOption(
+                f"The app cannot listen at {where}, port {port}.",
+                "Free the port, or set GRADIO_SERVER_PORT and GRADIO_SERVER_NAME.",
+            ) from error
         _log.info("Visavis is at %s", address)
         demo.block_thread()
+
+
+def _launch(demo: gr.Blocks, settings: Settings) -> str:
+    """Start the server's thread -> its address."""
+    results = settings.home_dir / "results"
+    gr.set_static_paths([results])  # served from where they lie: deleting them deletes the only copy
+    largest = max(settings.max_image_mib, settings.max_audio_mib, settings.max_video_mib)
+    _, address, _ = demo.launch(
+        prevent_thread_lock=True,
+        quiet=True,
+        ssr_mode=False,
+        share=False,
+        app_kwargs={"routes": [Route("/healthz", _healthy)]},
+        allowed_paths=[str(results), str(SPEECH.parent)],
+        max_file_size=int(largest * 2**20),
+        run_history=False,
+        footer_links=["api", "settings"],
+        i18n=TEXTS,
+        theme=_theme(),
+        css_paths=_STYLE,
+    )
+    return address
 
 
 async def _healthy(request: object) -> JSONResponse:

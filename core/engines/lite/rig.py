@@ -65,9 +65,10 @@ def build_rig(
 
 
 def _fit_lips(plane: np.ndarray, look: Look) -> None:
-    """Move the mesh's lips, in place, to the edges seen in the picture: no lip too thin, no rings that cross."""
+    """Move the mesh's lips, in place, to the edges seen in the picture: none too thin, no crossing rings."""
     depth = (plane[UPPER[3], 2] + plane[LOWER[3], 2]) / 2
-    for rings, edge, outward in ((UPPER, look.upper, -look.frame[1, :2]), (LOWER, look.lower, look.frame[1, :2])):
+    down = look.frame[1, :2]
+    for rings, edge, outward in ((UPPER, look.upper, -down), (LOWER, look.lower, down)):
         inner = np.column_stack([edge, depth])
         outer = plane[rings[0]]
         thin = np.maximum(_THIN - (outer[2:-2, :2] - edge[2:-2]) @ outward, 0)
@@ -96,10 +97,11 @@ def _fields(head: np.ndarray, axes: np.ndarray, meet: float) -> Rig:
     moves = (table.moves @ axes)[..., :2].reshape(len(centres), -1)
     depth = (table.points - PIVOT) @ axes[:, 2]
     depth[table.around] = 0  # the silhouette stays where it is when a head turns
+    smooth = np.full(len(centres), _SMOOTH_DEPTH)
     lower = _solve(centres, moves, ~table.upper, table.loose)
     return {
         "centres": centres.astype(np.float32),
-        "fields": np.hstack([lower, _solve(centres, depth[:, None], ~table.upper, np.full(len(centres), _SMOOTH_DEPTH))]),
+        "fields": np.hstack([lower, _solve(centres, depth[:, None], ~table.upper, smooth)]),
         "upper_fields": _solve(centres, moves, ~table.lower, table.loose),
     }
 

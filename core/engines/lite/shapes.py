@@ -13,7 +13,7 @@ import numpy as np
 
 from core.engines.lite.channels import Channel
 
-GAP = 0.26  # eye distances between the lips at OPEN = 1, mean over the three middle pairs
+GAP = 0.27  # eye distances between the lips at OPEN = 1; the grid rounds the peak to 0.26 as measured
 
 
 class Shape(IntEnum):
@@ -138,49 +138,81 @@ def _profile(across: np.ndarray) -> np.ndarray:
     return (1 - np.minimum(np.abs(across), 1) ** 2.4) ** 0.8
 
 
-def _lips(head: np.ndarray, moves: np.ndarray, gap: np.ndarray, meet: float) -> tuple[set[int], set[int]]:
-    corners = head[[61, 291]]
-    middle, half = corners.mean(0), float(np.ptp(corners[:, 0])) / 2
+@dataclass(frozen=True)
+class _Mouth:
+    """Measures of a source's mouth: `half` its outer width's half, `narrow` and `spread` how far its corners
+    can go, `scale` the way of the lips' middle for a mean gap of GAP, `level` (11,) from each column's
+    meeting line to the middle's, `gap` (11,), `meet` and `overlap` of closing lips."""
+
+    middle: float
+    half: float
+    inner_half: float
+    narrow: float
+    spread: float
+    scale: float
+    level: np.ndarray
+    gap: np.ndarray
+    meet: float
+    overlap: float
+
+
+def _measure(head: np.ndarray, gap: np.ndarray, meet: float) -> _Mouth:
+    corners = head[[61, 291], 0]
+    middle, half = float(corners.mean()), float(np.ptp(corners)) / 2
+    inner_half = float(np.abs(head[[78, 308], 0] - middle).mean())
     seam = head[UPPER[3], 1] + meet * gap
-    thick = {
-        -1: np.abs(head[UPPER[3], 1] - head[UPPER[0], 1]),
-        1: np.abs(head[LOWER[0], 1] - head[LOWER[3], 1]),
-    }
-    overlap = 0.010 if gap[5] > 0.01 else 0.0
-    spread = float(np.clip(0.56 - half, 0.03, 0.10))
-    narrow = max(half - 0.30, 0.06)
-    inner_half = np.abs(head[[78, 308], 0] - middle[0]).mean()
-    scale = GAP / _profile((head[UPPER[3, 4:7], 0] - middle[0]) / inner_half).mean()
+    return _Mouth(
+        middle,
+        half,
+        inner_half,
+        narrow=max(half - 0.30, 0.06),
+        spread=float(np.clip(0.56 - half, 0.03, 0.10)),
+        scale=GAP / float(_profile((head[UPPER[3, 4:7], 0] - middle) / inner_half).mean()),
+        level=seam[5] - seam,
+        gap=gap,
+        meet=meet,
+        overlap=0.010 if gap[5] > 0.01 else 0.0,
+    )
+
+
+def _lips(head: np.ndarray, moves: np.ndarray, gap: np.ndarray, meet: float) -> tuple[set[int], set[int]]:
+    mouth = _measure(head, gap, meet)
     for side, rings in ((-1, UPPER), (1, LOWER)):
+        thick = np.abs(head[rings[0], 1] - head[rings[3], 1])
         for ring, inward in zip(rings, (0.0, 0.33, 0.67, 1.0), strict=True):
-            width = inner_half * inward + half * (1 - inward)
-            xi = np.clip((head[ring, 0] - middle[0]) / width, -1, 1)
-            open_ = _profile(xi)
-            out = moves[ring]
-            to_seam = side * gap * (1 - meet if side > 0 else meet)
-            out[:, Shape.CLOSE, 1] = -to_seam * (0.85 + 0.15 * inward)
-            share = 0.13 if side < 0 else 0.87
-            out[:, Shape.OPEN, 1] = side * share * scale * open_ + 0.06 * (1 - open_)
-            out[:, Shape.SEAL, 1] = -side * overlap * open_ * inward
-            out[:, Shape.OPEN, 0] = -0.045 * xi
-            out[:, Shape.SPREAD, 0] = spread * xi
-            out[:, Shape.SPREAD, 1] = -side * 0.15 * thick[side] * (1 - inward) - 0.015 * xi**2
-            out[:, Shape.ROUND, 0] = -narrow * xi * np.abs(xi) ** 0.6
-            level = seam[5] - seam + 0.02 * (1 - open_)
-            out[:, Shape.ROUND, 1] = level + side * 0.028 * (1 - inward) * open_ + 0.012 * open_
-            out[:, Shape.ROUND, 2] = -0.10 * open_
-            out[:, Shape.FUNNEL, 1] = 0.10 * (1 - open_)
-            out[:, Shape.PRESS, 1] = -side * (0.42 * thick[side] * (1 - inward) + 0.006 * inward * open_)
-            out[:, Shape.PRESS, 0] = 0.02 * xi
-            under = 0.55 * thick[side] * (1 - inward) + 0.008 * inward
-            out[:, Shape.TUCK, 1] = -(0.028 if side < 0 else under) * open_
-            for shape, sign in ((Shape.SMILE_L, -1), (Shape.SMILE_R, 1)):
-                lift = np.clip(sign * xi, 0, 1)
-                out[:, shape, 0] = sign * 0.085 * lift**1.3
-                out[:, shape, 1] = -0.10 * lift**2
-            out[:, Shape.SNEER, 1] = -0.06 * open_ * (0.7 + 0.3 * np.sin(np.pi * np.abs(xi)))
-            moves[ring] = out
+            width = mouth.inner_half * inward + mouth.half * (1 - inward)
+            across = np.clip((head[ring, 0] - mouth.middle) / width, -1, 1)
+            moves[ring] = _lip_moves(mouth, across, thick * (1 - inward), inward, side)
     return set(UPPER.ravel().tolist()), set(LOWER.ravel().tolist())
+
+
+def _lip_moves(mouth: _Mouth, across: np.ndarray, outer: np.ndarray, inward: float, side: int) -> np.ndarray:
+    """(11, len(Shape), 3) for one ring of a lip: `across` -1..1 from corner to corner, `outer` (11,) what of
+    the lip's thickness lies between the ring and the inner edge, `inward` 0 outer contour .. 1 inner edge,
+    `side` -1 upper lip, 1 lower."""
+    out = np.zeros((len(across), len(Shape), 3))
+    high = _profile(across)
+    upper = side < 0
+    way = mouth.gap * (mouth.meet if upper else 1 - mouth.meet)
+    out[:, Shape.CLOSE, 1] = -side * way * (0.85 + 0.15 * inward)
+    out[:, Shape.SEAL, 1] = -side * mouth.overlap * high * inward
+    out[:, Shape.OPEN, 0] = -0.045 * across
+    out[:, Shape.OPEN, 1] = side * (0.13 if upper else 0.87) * mouth.scale * high + 0.06 * (1 - high)
+    out[:, Shape.SPREAD, 0] = mouth.spread * across
+    out[:, Shape.SPREAD, 1] = -side * 0.15 * outer - 0.015 * across**2
+    out[:, Shape.ROUND, 0] = -mouth.narrow * across * np.abs(across) ** 0.6
+    out[:, Shape.ROUND, 1] = mouth.level + 0.02 * (1 - high) + (side * 0.028 * (1 - inward) + 0.012) * high
+    out[:, Shape.ROUND, 2] = -0.10 * high
+    out[:, Shape.FUNNEL, 1] = 0.10 * (1 - high)
+    out[:, Shape.PRESS, 0] = 0.02 * across
+    out[:, Shape.PRESS, 1] = -side * (0.42 * outer + 0.006 * inward * high)
+    out[:, Shape.TUCK, 1] = -(0.028 if upper else 0.55 * outer + 0.008 * inward) * high
+    for shape, sign in ((Shape.SMILE_L, -1), (Shape.SMILE_R, 1)):
+        lift = np.clip(sign * across, 0, 1)
+        out[:, shape, 0] = sign * 0.085 * lift**1.3
+        out[:, shape, 1] = -0.10 * lift**2
+    out[:, Shape.SNEER, 1] = -0.06 * high * (0.7 + 0.3 * np.sin(np.pi * np.abs(across)))
+    return out
 
 
 def _jaw(moves: np.ndarray, rise: float) -> None:
