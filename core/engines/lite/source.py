@@ -11,6 +11,7 @@ from core.atomic_components.smooth import centred_mean
 from core.aux_models.face_mesh import Face, FaceMesh
 from core.engines.lite.lips import LIP_POINTS, lip_gap
 from core.engines.lite.rig import CROP, build_rig
+from core.engines.lite.teeth import KEPT
 from core.errors import BadImage, NoFace
 from core.media.image import ImageLimits, read_image, resize_to, sniff_source
 from core.media.video import VideoLimits, open_video
@@ -59,7 +60,11 @@ def frames(avatar: RegisteredAvatar) -> Iterator[tuple[np.ndarray, Rig]]:
     for index in count():
         at = index % (2 * avatar.n_frames)
         at = at if at < avatar.n_frames else 2 * avatar.n_frames - 1 - at
-        rig = {name[4:]: value[at] for name, value in avatar.arrays.items() if name.startswith("rig.")}
+        rig = {
+            name[4:]: value[min(at, len(value) - 1)]  # what all frames share is stored once
+            for name, value in avatar.arrays.items()
+            if name.startswith("rig.")
+        }
         yield (avatar.arrays["rgb"] if avatar.is_image else _picture(avatar, at)), rig
 
 
@@ -113,7 +118,7 @@ def _register_video(
             "jpeg": np.concatenate(pictures),
             "jpeg_ends": np.cumsum([len(picture) for picture in pictures]),
             "crop_to_source": places,
-            **{f"rig.{name}": np.stack([rig[name] for rig in rigs]) for name in rigs[0]},
+            **{f"rig.{name}": _stacked([rig[name] for rig in rigs], name in KEPT) for name in rigs[0]},
         },
         meta={"open_at_rest": True},  # whatever its mouth does, silence must close it
         notes=notes,
@@ -162,6 +167,10 @@ def _crop_to_source(points: np.ndarray, crop: Crop) -> np.ndarray:
         do_rot=crop.crop_flag_do_rot,
     )
     return placed.crop_to_source[:2]
+
+
+def _stacked(values: list[np.ndarray], shared: bool) -> np.ndarray:
+    return np.stack(values[:1] if shared else values)
 
 
 def _prefixed(rig: Rig) -> Rig:
