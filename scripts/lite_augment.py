@@ -16,7 +16,7 @@ def stream(pool: list[Utterance], rows: int, rng: Rng) -> tuple[np.ndarray, np.n
     samples = np.zeros(rows * SAMPLES_PER_FRAME, np.float32)
     phones: list[Phone] = []
     at = 0 if rng.random() < 0.3 else int(rng.exponential(0.4) * SAMPLE_RATE)
-    factor, volume = float(np.exp(rng.uniform(np.log(0.84), np.log(1.4)))), 1.0
+    factor, volume = float(np.exp(rng.uniform(-0.14, 0.28))), 1.0
     group = pool[rng.integers(len(pool))].group
     same = [one for one in pool if one.group == group]
     while at < len(samples):

@@ -41,10 +41,9 @@ def serve(settings: Settings) -> None:
             address = _launch(demo, settings)
         except OSError as error:
             where = os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1")
-            port = os.environ.get("GRADIO_SERVER_PORT", "7860 to 7959")
             raise BadOption(
-                f"The app cannot listen at {where}, port {port}.",
-                "Free the port, or set GRADIO_SERVER_PORT and GRADIO_SERVER_NAME.",
+                f"The app cannot listen at {where}.",
+                "Set GRADIO_SERVER_NAME to an address of this machine and GRADIO_SERVER_PORT to a free port.",
             ) from error
         _log.info("Visavis is at %s", address)
         demo.block_thread()
