@@ -68,20 +68,24 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     engine, reason = create_engine(arguments.engine or settings.engine, settings)
     loaded = time.perf_counter()
     try:
-        avatar = engine.register(AvatarSource(path=arguments.source_path), options.crop)
-        registered = time.perf_counter()
-        work = clip(
-            engine, avatar, arguments.audio_path, arguments.output_path, options, audio_limits(settings)
-        )
         with tqdm(total=100, disable=None, bar_format=_BAR) as bar:
+
+            def show(fraction: float | None, stage: str = "register") -> None:
+                bar.set_description_str(stage)
+                bar.update(100 * (fraction or 0.0) - bar.n)
+
+            avatar = engine.register(AvatarSource(path=arguments.source_path), options.crop, show)
+            registered = time.perf_counter()
+            work = clip(
+                engine, avatar, arguments.audio_path, arguments.output_path, options, audio_limits(settings)
+            )
             while True:
                 try:
                     step = next(work)
                 except StopIteration as stop:
                     made = stop.value
                     break
-                bar.set_description_str(step.stage)
-                bar.update(100 * (step.fraction or 0.0) - bar.n)
+                show(step.fraction, step.stage)
     finally:
         engine.close()
     return {

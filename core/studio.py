@@ -15,6 +15,7 @@ from core.engines.registry import create_engine
 from core.errors import InputError, UnknownToken
 from core.optimization.avatar_cache import AvatarCache, AvatarInfo
 from core.optimization.jobs import JobStore
+from core.optimization.parallel_processing import with_progress
 from core.options import GenerationOptions
 from core.settings import Settings
 from core.talker import ClipInfo, Progress, audio_limits, clip
@@ -74,7 +75,7 @@ class Studio:
         started = time.perf_counter()
         yield Progress("register", None, None)
         if source is not None:
-            token, avatar = self.preload(owner, source, options)
+            token, avatar = yield from self._preloading(owner, source, options)
         elif token:
             avatar = self.avatars.get(token)
         else:
@@ -96,6 +97,18 @@ class Studio:
                     return Talk(stop.value, token, register_ms)
                 run.progress(step.fraction or 0.0, step.stage, step.eta_s)
                 yield step
+
+    def _preloading(
+        self, owner: str, source: AvatarSource, options: GenerationOptions
+    ) -> Generator[Progress, None, tuple[str, RegisteredAvatar]]:
+        label = source.path.stem if source.path else ""
+        work = with_progress(lambda report: self.preload(owner, source, options, label, report))
+        with closing(work):
+            while True:
+                try:
+                    yield Progress("register", next(work), None)
+                except StopIteration as stop:
+                    return stop.value
 
     def gallery(self, owner: str) -> list[AvatarInfo]:
         """The owner's avatars, newest first."""

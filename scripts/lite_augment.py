@@ -13,48 +13,51 @@ Rng = np.random.Generator
 
 def stream(pool: list[Utterance], rows: int, rng: Rng) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Utterances in a row, in one recording: samples (rows * 640,), lips and voice (rows, 6), visemes."""
-    samples = np.zeros(rows * SAMPLES_PER_FRAME, np.float32)
+    samples, phones = _conversation(pool, rows * SAMPLES_PER_FRAME, rng)
+    if rng.random() < 0.06:  # a room where nobody speaks
+        samples, phones = _noise(len(samples), rng) * 10 ** (rng.uniform(-40, 0) / 20), []
+    else:
+        samples = recorded(samples, rng)
+    if rng.random() < 0.3:  # the recording ends
+        last = int(rng.integers(len(samples) // 4, len(samples)))
+        samples[last:] = 0
+        phones = _between(phones, 0.0, last / SAMPLE_RATE)
+    times = (np.arange(rows) + 0.5) * SAMPLES_PER_FRAME / SAMPLE_RATE
+    kinds = visemes(phones, times)
+    targets = np.column_stack([lips(phones, times), kinds > 0])
+    return samples.astype(np.float32), targets.astype(np.float32), kinds
+
+
+def _conversation(pool: list[Utterance], count: int, rng: Rng) -> Speech:
+    """Utterances of one group, all at one speed, with pauses; some begin in the middle of things."""
+    samples = np.zeros(count, np.float32)
     phones: list[Phone] = []
     at = 0 if rng.random() < 0.3 else int(rng.exponential(0.4) * SAMPLE_RATE)
-    factor, volume = float(np.exp(rng.uniform(-0.14, 0.28))), 1.0
+    speed, volume = float(np.exp(rng.uniform(-0.14, 0.28))), 1.0
     group = pool[rng.integers(len(pool))].group
     same = [one for one in pool if one.group == group]
-    while at < len(samples):
-        speech = _cut(changed_speed(same[rng.integers(len(same))].speech, factor), rng)
-        piece = speech.samples[: len(samples) - at] * volume / max(_level(speech.samples), 1e-4)
-        samples[at : at + len(piece)] += piece
+    while at < count:
+        speech = changed_speed(same[rng.integers(len(same))].speech, speed)
+        if rng.random() < 0.2:
+            skipped = int(rng.uniform(0, 0.4) * len(speech.samples))
+            kept = _between(speech.phones, skipped / SAMPLE_RATE, np.inf)
+            speech = Speech(speech.samples[skipped:], kept)
+        piece = speech.samples[: count - at] * volume / max(_level(speech.samples), 1e-4)
+        samples[at : at + len(piece)] = piece
         shift = at / SAMPLE_RATE
         phones += [Phone(p.phone, p.start + shift, p.end + shift) for p in letters_of(speech.phones)]
         at += len(speech.samples) + int(rng.exponential(0.35) * SAMPLE_RATE)
         volume *= 10 ** (rng.normal(0, 2) / 20)
-    if rng.random() < 0.06:  # a room where nobody speaks
-        samples, phones = (
-            (_noise(len(samples), rng) * 10 ** (rng.uniform(-40, 0) / 20)).astype(np.float32),
-            [],
-        )
-    else:
-        samples = recorded(samples, rng)
-    if rng.random() < 0.3:  # the recording ends
-        end = int(rng.integers(len(samples) // 4, len(samples)))
-        samples[end:] = 0
-        phones = [
-            p._replace(end=min(p.end, end / SAMPLE_RATE)) for p in phones if p.start < end / SAMPLE_RATE
-        ]
-    times = (np.arange(rows) + 0.5) * SAMPLES_PER_FRAME / SAMPLE_RATE
-    kinds = visemes(phones, times)
-    targets = np.column_stack([lips(phones, times), kinds > 0]).astype(np.float32)
-    return samples, targets, kinds
+    return Speech(samples, phones)
 
 
-def _cut(speech: Speech, rng: Rng) -> Speech:
-    """Now and then begin in the middle of things."""
-    if rng.random() > 0.2:
-        return speech
-    start = float(rng.uniform(0, 0.4)) * len(speech.samples) / SAMPLE_RATE
-    kept = [
-        p._replace(start=max(0.0, p.start - start), end=p.end - start) for p in speech.phones if p.end > start
+def _between(phones: list[Phone], start: float, end: float) -> list[Phone]:
+    """What is spoken from start to end, seconds, counted from start."""
+    return [
+        Phone(p.phone, max(p.start, start) - start, min(p.end, end) - start)
+        for p in phones
+        if p.start < end and p.end > start
     ]
-    return Speech(speech.samples[int(start * SAMPLE_RATE) :], kept)
 
 
 def recorded(samples: np.ndarray, rng: Rng) -> np.ndarray:

@@ -25,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from core.engines.lite.features import BANDS, HOP, SPECTRA, WIDTH, WINDOW, Hearing, mel_filters, mel_power
 from core.engines.lite.speech import AHEAD, HIDDEN, SPEECH_WIDTH, TAPS, SpeechNet
 from core.types import SAMPLE_RATE, SAMPLES_PER_FRAME
+from scripts import lite_corpus
 from scripts.lite_augment import stream
 from scripts.lite_corpus import Utterance, held_out, training
 from scripts.phones import VISEMES, lips, visemes
@@ -197,8 +198,14 @@ def write(model: Mouth, recipe: dict[str, float], out: Path) -> None:
     arrays = {name: value.astype(np.float16) for name, value in model.arrays().items()}
     net = SpeechNet.of({name: value.astype(np.float32) for name, value in arrays.items()})
     data, scored = save(arrays), scores(model, net, held_out())
-    recipe_of = {"script": "scripts/train_lite.py", **recipe}
-    report = {"sha256": hashlib.sha256(data).hexdigest(), "recipe": recipe_of, "scores": scored}
+    report = {
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "recipe": {"script": "scripts/train_lite.py", **recipe},
+        "data": " ".join(str(lite_corpus.__doc__).split()),
+        "scores_mean": "Per group: share of frames with the right viseme of 15; correlation of each channel with "
+        "its target; mean opening while lips should meet and in silence; opening reached on wide vowels (1: all).",
+        "scores": scored,
+    }
     out.write_bytes(data)
     out.with_suffix(".json").write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", "utf-8")
     for group, score in scored.items():

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from core.optimization.parallel_processing import overlap
+from core.optimization.parallel_processing import overlap, with_progress
 
 
 def running() -> list[str]:
@@ -79,3 +79,49 @@ def test_both_sides_run_at_once() -> None:
 
     list(overlap(named(), 2))
     assert "visavis-overlap" in names
+
+
+def test_work_reports_and_returns() -> None:
+    def work(report) -> str:
+        for i in range(4):
+            report(i / 3)
+        return "made"
+
+    steps = with_progress(work)
+    seen = []
+    while True:
+        try:
+            seen.append(next(steps))
+        except StopIteration as stop:
+            assert stop.value == "made"
+            break
+    assert seen == [0, 1 / 3, 2 / 3, 1]
+
+
+def test_work_that_fails_fails_here() -> None:
+    def work(report) -> None:
+        report(0.5)
+        raise RuntimeError("broke")
+
+    steps = with_progress(work)
+    assert next(steps) == 0.5
+    with pytest.raises(RuntimeError, match="broke"):
+        next(steps)
+
+
+def test_closing_stops_the_work_at_its_next_report() -> None:
+    ended = threading.Event()
+
+    def work(report) -> None:
+        try:
+            while True:
+                report(0.0)
+                time.sleep(0.01)
+        finally:
+            ended.set()
+
+    steps = with_progress(work)
+    next(steps)
+    steps.close()
+    assert ended.is_set()
+    assert not [thread for thread in threading.enumerate() if thread.name == "visavis-work"]

@@ -18,8 +18,10 @@ TOOLS = "bash env dirname mkdir cat sed awk tee cksum xargs grep tail id df unam
 PYTHON = r"""#!/bin/bash
 case "$*" in
     --version) echo "Python ${FAKE_VERSION:-3.11}.0" ;;
-    *version_info\[:2\]\ not\ in*) case ${FAKE_VERSION:-3.11} in 3.11 | 3.12) ;; *) exit 1 ;; esac ;;
-    *version_info*) echo "${FAKE_VERSION:-3.11}" ;;
+    *version_info*)
+        exec "$REAL_PYTHON" -c 'import sys
+sys.version_info = (*map(int, sys.argv[1].split(".")), 0)
+exec(sys.argv[2])' "${FAKE_VERSION:-3.11}" "$2" ;;
     *ensurepip*) exit "${FAKE_NO_VENV:-0}" ;;
     "-m venv --clear .venv") mkdir -p .venv/bin && cp "$0" .venv/bin/python ;;
     "-m pip --version") ;;

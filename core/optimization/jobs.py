@@ -185,7 +185,7 @@ class JobStore:
             return [job for job in reversed(self._jobs.values()) if job.owner == owner]
 
     def clear(self, owner: str) -> int:
-        """Remove the owner's finished jobs with their results -> how many; what is under way goes on."""
+        """Remove the owner's ended jobs -> how many results went; what is under way goes on."""
         with self._lock:
             self._expire()
             gone = [
@@ -193,7 +193,7 @@ class JobStore:
             ]
             for job in gone:
                 self._drop(job)
-            return len(gone)
+            return sum(job.status.state is State.DONE for job in gone)
 
     def close(self) -> None:
         """Cancel what is under way and remove all results."""

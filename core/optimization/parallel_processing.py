@@ -1,11 +1,14 @@
-"""Two stages at the same time: the upstream part of a pipeline runs on a thread of its own."""
+"""Work on a thread of its own: the upstream part of a pipeline, or a long call that reports progress."""
 
 import threading
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from queue import Empty, Full, Queue
 from typing import TypeVar
 
+from core.errors import Cancelled
+
 T = TypeVar("T")
+R = TypeVar("R")
 _POLL_S = 0.05
 
 
@@ -74,3 +77,40 @@ def overlap(items: Iterable[T], depth: int) -> Generator[T, None, None]:
     finally:
         stopped.set()
         thread.join()
+
+
+def with_progress(work: Callable[[Callable[[float], None]], R]) -> Generator[float, None, R]:
+    """Run `work(report)` on a thread of its own: yields what it reports, returns what it returns.
+
+    An error is raised here. Closing this generator makes the next report raise Cancelled in the work,
+    and waits for its end.
+    """
+    reports: Queue[float | _End] = Queue()
+    stopped = threading.Event()
+    results: list[R] = []
+
+    def report(fraction: float) -> None:
+        if stopped.is_set():
+            raise Cancelled("Stopped.")
+        reports.put(fraction)
+
+    def run() -> None:
+        error: BaseException | None = None
+        try:
+            results.append(work(report))
+        except BaseException as caught:  # whatever it is, it belongs to the caller's thread
+            error = caught
+        finally:
+            reports.put(_End(error))
+
+    thread = threading.Thread(target=run, name="visavis-work", daemon=True)
+    thread.start()
+    try:
+        while not isinstance(item := reports.get(), _End):
+            yield item
+    finally:
+        stopped.set()
+        thread.join()
+    if item.error is not None:
+        raise item.error
+    return results[0]
