@@ -202,8 +202,8 @@ def write(model: Mouth, recipe: dict[str, float], out: Path) -> None:
         "sha256": hashlib.sha256(data).hexdigest(),
         "recipe": {"script": "scripts/train_lite.py", **recipe},
         "data": " ".join(str(lite_corpus.__doc__).split()),
-        "scores_mean": "Per group: share of frames with the right viseme of 15; correlation of each channel with "
-        "its target; mean opening while lips should meet and in silence; opening reached on wide vowels (1: all).",
+        "meaning": "viseme: share of frames with the right one of 15; open .. tuck: correlation; "
+        "bilabial_open, silence_open: mean opening where there should be none; open_reached: share on wide vowels",
         "scores": scored,
     }
     out.write_bytes(data)

@@ -12,15 +12,18 @@ import skimage.data
 from PIL import Image
 
 from core.atomic_components.windows import frame_count
+from core.aux_models.face_mesh import FaceMesh
 from core.contracts import StageClock
-from core.engines.lite.channels import POSE, WIDTH, Channel
+from core.engines.lite.channels import POSE, WIDTH, Channel, rest
 from core.engines.lite.controls import controlled
 from core.engines.lite.engine import DITTO_ONLY, LiteEngine
+from core.engines.lite.renderer import Canvas, LiteRenderer
+from core.engines.lite.source import frames as frames_of
 from core.options import GenerationOptions, parse_options
 from core.settings import Settings
 from core.talker import Session
 from core.types import AvatarSource, Frame, RegisteredAvatar
-from tests.faces import astronaut_portrait
+from tests.faces import astronaut_portrait, rolled
 from tests.fakes import chunks_of
 from tests.sounds import speech_like
 
@@ -161,6 +164,25 @@ def test_picture_options_act(engine: LiteEngine, values: dict) -> None:
         frames(engine, engine.register(wide, parse_options(v).crop), sound(0.2), **v) for v in ({}, values)
     )
     assert before.rgb.shape != after.rgb.shape or np.abs(before.rgb.astype(int) - after.rgb).mean() > 0.3
+
+
+def test_a_crop_that_does_not_follow_a_tilted_head_nods_along_the_picture(engine: LiteEngine) -> None:
+    with io.BytesIO() as buffer:
+        Image.fromarray(rolled(25)).save(buffer, "PNG")
+        tilted = AvatarSource(data=buffer.getvalue())
+    row = rest(1)[0]
+    row[Channel.PITCH] = 8
+    moves = []
+    with FaceMesh() as mesh:
+        for follow in (True, False):
+            avatar = engine.register(tilted, parse_options({"crop_flag_do_rot": follow}).crop)
+            rgb, rig = next(frames_of(avatar))
+            renderer = LiteRenderer(rgb, rig, Canvas(np.eye(2, 3, dtype=np.float32), avatar.size))
+            nose = [mesh.largest(renderer.render(r))[0].points[4, :2] for r in (rest(1)[0], row)]
+            moves.append(nose[1] - nose[0])
+    along_face, along_picture = (np.degrees(np.arctan2(-move[0], move[1])) for move in moves)
+    assert abs(along_picture) < 8
+    assert abs(abs(along_face) - 25) < 8
 
 
 def test_what_cannot_act_is_told() -> None:

@@ -42,6 +42,7 @@ class Field:
     ) -> None:
         """`to_plane` (2, 3) maps work pixels to the rig's plane, `scale` px an eye distance, `size` w, h."""
         self._to_plane, self._scale, self._axes = to_plane, scale, rig["axes"].astype(np.float64)
+        self._turning = rig["turning"].astype(np.float64)
         self.cell = max(2, round(scale / _CELL))
         outline = rig["outline"].astype(np.float64)
         low, high = self._extent(outline, np.array(size))
@@ -93,9 +94,9 @@ class Field:
         self._depth = values[..., -1]
 
     def flow(self, weights: np.ndarray, turn: np.ndarray, shift: np.ndarray) -> Flow:
-        """`weights` of the shapes, and the head's pose: rotation (3, 3) in its own axes, shift (2,)."""
+        """`weights` of the shapes, and the head's pose: rotation (3, 3) in its turning axes, shift (2,)."""
         rows, columns = self._cells.shape[:2]
-        change = self._axes.T @ turn @ self._axes - np.eye(3)
+        change = self._turning.T @ turn @ self._turning - np.eye(3)
         factors = np.column_stack([change[:2], shift]) * (self._scale / self.cell)
         skull = np.ascontiguousarray((self._pose @ factors.T.astype(np.float32)).reshape(rows, columns, 2))
         lower = (weights @ self._shapes).reshape(skull.shape) + skull

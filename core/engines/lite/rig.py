@@ -53,6 +53,7 @@ def build_rig(
     return {
         "to_source": to_source,
         "axes": axes.astype(np.float32),
+        "turning": _upright(axes, crop_to_source).astype(np.float32),
         "crop_side": np.array([np.hypot(*np.asarray(crop_to_source)[:2, 0]) * CROP], np.float32),
         "mouth_frame": look.frame,
         "mouth_half": np.array([np.linalg.norm(look.upper[0] - look.upper[-1]) / 2], np.float32),
@@ -62,6 +63,17 @@ def build_rig(
         **eyes.survey(rgb, plane[:, :2], to_source),
         **inside,
     }
+
+
+def _upright(axes: np.ndarray, crop_to_source: np.ndarray) -> np.ndarray:
+    """The axes (3, 3) that a head turns about: its own, tilted as the crop is.
+
+    A crop that does not follow a tilted head makes it nod and turn along the picture's axes, as in Ditto.
+    """
+    crop = np.asarray(crop_to_source)[:, 0]
+    tilt = np.arctan2(crop[1], crop[0]) - np.arctan2(axes[0, 1], axes[0, 0])
+    cos, sin = np.cos(tilt), np.sin(tilt)
+    return axes @ np.array([[cos, sin, 0], [-sin, cos, 0], [0, 0, 1]])
 
 
 def _fit_lips(plane: np.ndarray, look: Look) -> None:
