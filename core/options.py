@@ -129,7 +129,9 @@ class Crop(_Group):
     crop_scale: float = opt(2.3, "size of the face crop; larger is looser", unit="face sizes", ge=1.2, le=5)
     crop_vx_ratio: float = opt(0.0, "moves the crop sideways", unit="crop sizes, + right", ge=-1, le=1)
     crop_vy_ratio: float = opt(-0.125, "moves the crop along the face", unit="crop sizes, - up", ge=-1, le=1)
-    crop_flag_do_rot: bool = opt(True, "turns the crop with a tilted head, which then nods along its face, else along the picture")
+    crop_flag_do_rot: bool = opt(
+        True, "turns the crop with a tilted head, which then nods along its face, else along the picture"
+    )
     max_size: int = opt(1920, "longest side the source is reduced to", unit="pixels", ge=128, le=4096)
     template_n_frames: int = opt(
         -1, "frames taken from a source video; -1 takes all", unit="frames", ge=-1, le=3000
