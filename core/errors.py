@@ -27,6 +27,11 @@ at the seams (media, runtimes, hub), so the doors only ever catch `TalkerError`.
 """
 
 
+def one_line(text: str) -> str:
+    """Text that a terminal or a log takes as one line: file names and option values may hold anything."""
+    return " ".join("".join(c if c.isprintable() or c.isspace() else "?" for c in text).split())
+
+
 class TalkerError(Exception):
     """Base of all errors; `str()` is one line: the message, then the hint."""
 
@@ -35,9 +40,8 @@ class TalkerError(Exception):
     http_status = 500
 
     def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(f"{message} {hint}".strip())
-        self.message = message
-        self.hint = hint
+        self.message, self.hint = one_line(message), one_line(hint)
+        super().__init__(f"{self.message} {self.hint}".strip())
 
 
 class InputError(TalkerError):

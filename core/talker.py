@@ -15,7 +15,7 @@ import numpy as np
 from core.contracts import Engine, StageClock
 from core.media.audio import AudioLimits, open_audio
 from core.media.writer import VideoWriter
-from core.optimization.parallel_processing import overlap
+from core.optimization.parallel_processing import close_upstream, overlap
 from core.options import GenerationOptions
 from core.settings import Settings
 from core.types import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME, AudioChunk, Frame, RegisteredAvatar
@@ -62,9 +62,12 @@ class Session:
         self._rng = np.random.default_rng(options.motion.seed)
 
     def frames(self, audio: Iterable[AudioChunk]) -> Generator[Frame, None, None]:
-        """Frames in order, each as soon as the sound for it is there."""
+        """Frames in order, each as soon as the sound for it is there; a generator of sound is closed then."""
         made = self._engine.animate(self._avatar, iter(audio), self._options, self._rng, self.clock)
-        yield from overlap(made, self._engine.capabilities.prefetch)
+        try:
+            yield from overlap(made, self._engine.capabilities.prefetch)
+        finally:
+            close_upstream(audio)  # now, not only when the traceback of an error is forgotten
 
 
 class _Loudness:

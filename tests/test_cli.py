@@ -35,7 +35,15 @@ def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def start(media: Path, out: Path, *extra: str, source: str = "portrait.png", audio: str = "speech.wav"):
     command = [sys.executable, "inference.py", "--source_path", str(media / source)]
     command += ["--audio_path", str(media / audio), "--output_path", str(out), *extra]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # a shell that runs the tests in the background has switched Ctrl-C off for its children
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
 
 
 def run(media: Path, out: Path, *extra: str, source: str = "portrait.png", audio: str = "speech.wav"):
@@ -101,12 +109,16 @@ def test_json_tells_errors_too(media: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("which", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_leaves_no_file(which: signal.Signals, media: Path, tmp_path: Path) -> None:
     process = start(media, tmp_path / "a.mp4", audio="long.wav")
-    deadline = time.monotonic() + 60
-    while not list(tmp_path.iterdir()) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert list(tmp_path.iterdir()), "the work has begun"
-    os.kill(process.pid, which)
-    _, stderr = process.communicate(timeout=30)
+    try:
+        deadline = time.monotonic() + 60
+        while not list(tmp_path.iterdir()) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert list(tmp_path.iterdir()), "the work has begun"
+        os.kill(process.pid, which)
+        _, stderr = process.communicate(timeout=30)
+    finally:
+        process.kill()
+        process.communicate()
     assert process.returncode == 130
     assert not list(tmp_path.iterdir())
     assert "Traceback" not in stderr

@@ -19,13 +19,14 @@ from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from core.errors import BadPath, InputError, TooLong
+from core.errors import BadPath, InputError, TooLong, one_line
 
 _Stream = TypeVar("_Stream", AudioStream, VideoStream)
 _FORMATS = (
     "wav,w64,aiff,au,caf,voc,mp3,aac,ac3,eac3,flac,ogg,amr,ape,wv,tta,"
     "mov,matroska,avi,flv,asf,mpeg,mpegts,mpegvideo,h264,hevc,ivf"
 )
+_SAID = {"audio": "sound", "video": "pictures"}
 _BUFFER = 1 << 18  # bytes a read; FFmpeg's 32 KiB would call back into Python eight times as often
 
 
@@ -49,7 +50,7 @@ class Damage:
 
 def describe(source: Path | bytes) -> str:
     """How messages call a source."""
-    return f"'{source.name}'" if isinstance(source, Path) else "The file"
+    return f"'{one_line(source.name)}'" if isinstance(source, Path) else "The file"
 
 
 def check_size(source: Path | bytes, max_bytes: int, error: type[InputError]) -> int:
@@ -59,7 +60,7 @@ def check_size(source: Path | bytes, max_bytes: int, error: type[InputError]) ->
             status = source.stat()
         except (OSError, ValueError) as cause:  # ValueError: a null byte in the name
             reason = getattr(cause, "strerror", None) or "not a valid name"
-            raise BadPath(f"Cannot open {source!r:.200}: {reason}.", "Check the path.") from cause
+            raise BadPath(f"Cannot open '{source!s:.200}': {reason}.", "Check the path.") from cause
         if not stat.S_ISREG(status.st_mode):
             what = "a folder" if stat.S_ISDIR(status.st_mode) else "not a regular file"
             raise error(f"{describe(source)} is {what}.", "Give the path of a file.")
@@ -81,7 +82,9 @@ def open_input(source: Path | bytes, error: type[InputError]) -> Iterator[InputC
     try:
         file = source.open("rb") if isinstance(source, Path) else io.BytesIO(source)
     except OSError as cause:
-        raise BadPath(f"Cannot open {source!r:.200}: {cause.strerror}.") from cause
+        raise BadPath(
+            f"Cannot open '{source!s:.200}': {cause.strerror}.", "Check its permissions."
+        ) from cause
     with file:
         try:
             container = av.open(
@@ -101,7 +104,7 @@ def open_input(source: Path | bytes, error: type[InputError]) -> Iterator[InputC
 def known(stream: _Stream, source: Path | bytes, error: type[InputError]) -> _Stream:
     """The stream itself, once it is clear that its codec can be decoded."""
     if stream.codec_context is None:
-        raise error(f"{describe(source)} is in a {stream.type} format that cannot be decoded.")
+        raise error(f"{describe(source)} holds {_SAID[stream.type]} in a format that cannot be decoded.")
     return stream
 
 

@@ -6,7 +6,6 @@ Speech goes through a small network to lip shapes (`speech`), a face adds its be
 
 import hashlib
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import numpy as np
 
@@ -21,7 +20,8 @@ from core.engines.lite.controls import controlled
 from core.engines.lite.renderer import Canvas, LiteRenderer
 from core.engines.lite.rig import CROP
 from core.engines.lite.speech import LOOKAHEAD, SpeechNet
-from core.errors import BadPath
+from core.errors import BadImage, BadPath
+from core.media.container import check_size
 from core.options import OPTIONS, Crop, GenerationOptions
 from core.settings import Settings
 from core.types import AudioChunk, AvatarSource, Frame, RegisteredAvatar
@@ -47,7 +47,8 @@ class LiteEngine:
     def fingerprint(self, portrait: AvatarSource, crop: Crop) -> str:
         digest = hashlib.blake2b(digest_size=20)
         digest.update(f"{self.name} {_FORMAT} {crop.model_dump_json()}".encode())
-        for block in _blocks(portrait):
+        most_mib = max(self._settings.max_image_mib, self._settings.max_video_mib)
+        for block in _blocks(portrait, int(most_mib * 2**20)):
             digest.update(block)
         return digest.hexdigest()
 
@@ -119,25 +120,26 @@ class LiteEngine:
         yield from stream.finish()
 
     def _canvas(self, avatar: RegisteredAvatar, options: GenerationOptions) -> Canvas:
-        placed, size = canvas_of(
-            avatar.size, avatar.arrays["crop_to_source"][0], CROP, options.output.resolution
-        )
+        crops = avatar.arrays["crop_to_source"]
+        placed, size = canvas_of(avatar.size, crops, CROP, options.output.resolution)
         return Canvas(placed, size, options.output.render_size)
 
     def close(self) -> None:
         self._mesh.close()
 
 
-def _blocks(portrait: AvatarSource) -> Iterator[bytes]:
-    if portrait.data is not None:
-        yield portrait.data
+def _blocks(portrait: AvatarSource, most: int) -> Iterator[bytes]:
+    """The bytes of a source, once it is clear that it ends. Raises BadPath, BadImage, TooLong."""
+    file = portrait.path if portrait.path is not None else portrait.data
+    if file is None:
+        raise BadPath("No portrait was given.", "Give an image or a video.")
+    check_size(file, most, BadImage)
+    if isinstance(file, bytes):
+        yield file
         return
-    path = Path(str(portrait.path))
     try:
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
+        with file.open("rb") as opened:
+            while block := opened.read(1 << 20):
                 yield block
     except OSError as error:
-        raise BadPath(
-            f"Cannot read the portrait '{path.name}': {error.strerror}.", "Check the path."
-        ) from error
+        raise BadPath(f"Cannot read '{file}': {error.strerror}.", "Check its permissions.") from error

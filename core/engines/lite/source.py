@@ -36,7 +36,8 @@ def register(
     """Find the face and make its rig. Raises NoFace, BadImage, TooLong, BadPath."""
     if sniff_source(portrait) == "video":
         return _register_video(portrait, crop, key, mesh, settings, progress)
-    limits = ImageLimits(int(settings.max_image_mib * 2**20), int(settings.max_image_mpx * 1e6))
+    side = max(crop.max_size, ImageLimits.decode_side)
+    limits = ImageLimits(int(settings.max_image_mib * 2**20), int(settings.max_image_mpx * 1e6), side)
     rgb, notes = read_image(portrait, limits)
     rgb = resize_to(rgb, crop.max_size)
     face, more = mesh.largest(rgb)
@@ -78,25 +79,27 @@ def _register_video(
 ) -> RegisteredAvatar:
     most = int(settings.max_video_s * FPS)
     limit = min(crop.template_n_frames, most) if crop.template_n_frames > 0 else most
-    video = open_video(portrait, VideoLimits(max_bytes=int(settings.max_video_mib * 2**20)))
+    limits = VideoLimits(int(settings.max_video_mib * 2**20), max_seconds=settings.max_video_s)
+    video = open_video(portrait, limits)
+    expected = min(limit, video.duration_s * FPS) if video.duration_s else limit
     pictures: list[np.ndarray] = []
     found: list[np.ndarray | None] = []
     size = (0, 0)
     notes: tuple[str, ...] = ()
-    face: Face | None = None
+    last: Face | None = None
     for rgb in video.frames(limit):
         rgb = resize_to(rgb, crop.max_size)
-        if not pictures:
-            face, more = mesh.largest(rgb)
-            notes = more
-        elif face is not None:
-            face = mesh.track(rgb, face)
-        if face is None:
-            face = next(iter(mesh.faces(rgb)), None)
+        if last is None:
+            face, notes = mesh.largest(rgb)
+        else:
+            face = mesh.track(rgb, last)
+        last = face or last
         found.append(None if face is None else face.points)
+        if all(points is None for points in found[-_LOST - 1 :]):
+            break  # it is lost, as `bridged` will say; a search in every frame to come takes minutes
         pictures.append(cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), _JPEG)[1].ravel())
         size = (rgb.shape[1], rgb.shape[0])
-        progress(0.5 * len(pictures) / limit)
+        progress(min(0.5 * len(pictures) / expected, 0.5))
     if not pictures:
         raise BadImage("The source video has no pictures.", "Use a video that plays.")
     points = steadied(bridged(found), crop.smo_k_s)
@@ -132,7 +135,7 @@ def bridged(found: list[np.ndarray | None]) -> np.ndarray:
     for before, after in pairwise(edges):
         if after - before - 1 > _LOST:
             raise NoFace(
-                f"The face is lost in the video from {(before + 1) / FPS:.1f} s to {after / FPS:.1f} s.",
+                f"The face is lost in the video at {(before + 1) / FPS:.1f} s, for more than {_LOST / FPS} s.",
                 "Use a video in which one face stays in view, or fewer frames (template_n_frames).",
             )
     known = np.stack([points for points in found if points is not None])
