@@ -6,23 +6,42 @@
 Every option of the option table is a flag; `--help` lists them with range and meaning.
 """
 
+import os
+import signal
+import sys
 import time
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NoReturn
 
 _STARTED = time.perf_counter()
+_STOPPED = "Stopped; nothing half-written is left."
+_STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-import argparse  # noqa: E402  the clock starts before the imports it measures
+
+def _leave(signum: int, frame: FrameType | None) -> NoReturn:
+    """Where nothing is at stake yet, an interrupt ends the process at once: an import cannot be unwound."""
+    os.write(_errors, f"error: {_STOPPED}\n".encode())
+    os._exit(130)
+
+
+if __name__ == "__main__":
+    _errors = os.dup(2) if sys.stderr else 1  # 2 itself is diverted while native code starts
+    for _each in _STOPS:
+        if signal.getsignal(_each) is not signal.SIG_IGN:  # as nohup wants it
+            signal.signal(_each, _leave)
+
+import argparse  # noqa: E402  the clock and the signals come before the imports
 import json  # noqa: E402
 import resource  # noqa: E402
-import signal  # noqa: E402
-import sys  # noqa: E402
-from collections.abc import Iterator  # noqa: E402
-from contextlib import contextmanager  # noqa: E402
+from collections.abc import Callable, Iterable, Iterator  # noqa: E402
+from contextlib import closing, contextmanager  # noqa: E402
 from pathlib import Path  # noqa: E402
-from types import FrameType  # noqa: E402
-from typing import Any, NoReturn  # noqa: E402
 
-from core.errors import BadOption, Cancelled, TalkerError  # noqa: E402
+from core.errors import BadOption, BadPath, Cancelled, TalkerError  # noqa: E402
 from core.options import OPTIONS, PRESETS, parse_options, without_effect  # noqa: E402
+
+if TYPE_CHECKING:
+    from core.media.audio import AudioLimits
 
 _BAR = "{desc} {percentage:3.0f}%|{bar}| {remaining}"
 
@@ -52,7 +71,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def run(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Make the clip -> what `--json` prints."""
+    """Make the clip -> what `--json` prints. Raises TalkerError, Cancelled where a signal stopped it."""
     given = {name: value for name, value in vars(arguments).items() if name in OPTIONS}
     options = parse_options(given, arguments.preset)
 
@@ -65,6 +84,8 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
 
     imported = time.perf_counter()
     settings = load_settings()
+    limits = audio_limits(settings)
+    _check_places(arguments, limits)
     engine, reason = create_engine(arguments.engine or settings.engine, settings)
     loaded = time.perf_counter()
     try:
@@ -76,16 +97,16 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
 
             avatar = engine.register(AvatarSource(path=arguments.source_path), options.crop, show)
             registered = time.perf_counter()
-            work = clip(
-                engine, avatar, arguments.audio_path, arguments.output_path, options, audio_limits(settings)
-            )
-            while True:
-                try:
-                    step = next(work)
-                except StopIteration as stop:
-                    made = stop.value
-                    break
-                show(step.fraction, step.stage)
+            work = clip(engine, avatar, arguments.audio_path, arguments.output_path, options, limits)
+            with _interruptible() as look, closing(work):
+                while True:
+                    look()
+                    try:
+                        step = next(work)
+                    except StopIteration as stop:
+                        made = stop.value
+                        break
+                    show(step.fraction, step.stage)
     finally:
         engine.close()
     return {
@@ -106,32 +127,68 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         "stages_ms": {name: round(value, 1) for name, value in made.stages_ms.items()},
         "peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
         "notes": list(made.notes),
-        "warnings": list(without_effect(given, engine.capabilities.acts_on, engine.name)),
+        "warnings": [
+            *without_effect(given, engine.capabilities.acts_on, engine.name),
+            *(_for_videos(given, engine.capabilities.video_only) if avatar.is_image else ()),
+        ],
     }
 
 
+def _check_places(arguments: argparse.Namespace, limits: "AudioLimits") -> None:
+    """Tell what is wrong with speech and output before the portrait's work begins. Raises InputError."""
+    from core.media.audio import open_audio
+    from core.media.writer import check_target
+
+    output: Path = arguments.output_path
+    check_target(output)
+    open_audio(arguments.audio_path, limits)
+    sources = [path for path in (arguments.source_path, arguments.audio_path) if os.path.exists(path)]
+    if output.exists() and any(output.samefile(path) for path in sources):
+        raise BadPath(f"The output '{output.name}' is a file that it is made from.", "Choose another name.")
+
+
+def _for_videos(given: Iterable[str], video_only: frozenset[str]) -> Iterator[str]:
+    for name in given:
+        if name in video_only:
+            yield f"Option '{name}' has an effect on videos alone; the source is an image."
+
+
 @contextmanager
-def _interruptible() -> Iterator[None]:
-    """SIGTERM ends the work as Ctrl-C does: the half-written file goes, then the process."""
+def _interruptible() -> Iterator[Callable[[], None]]:
+    """A signal to stop ends the work first, and with it the half-written file, then the process.
+
+    Gives what the work has to call now and then: native code that calls back into Python may swallow
+    the interrupt that a signal raises there.
+    """
+    stopped = False
 
     def stop(signum: int, frame: FrameType | None) -> NoReturn:
+        nonlocal stopped
+        stopped = True
         raise KeyboardInterrupt
 
-    previous = signal.signal(signal.SIGTERM, stop)
+    def look() -> None:
+        if stopped:
+            raise KeyboardInterrupt
+
+    previous = {each: signal.getsignal(each) for each in _STOPS}
+    for each in _STOPS:
+        if previous[each] is not signal.SIG_IGN:
+            signal.signal(each, stop)
     try:
-        yield
+        yield look
     except KeyboardInterrupt as error:
-        raise Cancelled("Stopped; no file was written.") from error
+        raise Cancelled(_STOPPED) from error
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for each in _STOPS:
+            signal.signal(each, previous[each])
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line -> exit code."""
     argv = sys.argv[1:] if argv is None else argv
     try:
-        with _interruptible():
-            result = run(parser().parse_args(argv))
+        result = run(parser().parse_args(argv))
     except TalkerError as error:
         print(f"error: {error}", file=sys.stderr)
         if "--json" in argv:

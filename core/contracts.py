@@ -17,7 +17,8 @@ from core.types import AudioChunk, AvatarSource, Frame, RegisteredAvatar
 class Capabilities:
     """What an engine can do.
 
-    `acts_on` names the options that have an effect; `lookahead` is the sound, in samples, that must
+    `acts_on` names the options that have an effect, `video_only` those of them that an image does not
+    feel; `lookahead` is the sound, in samples, that must
     follow a frame before it can be drawn; `prefetch` is the number of frames that may be made ahead
     on a thread of their own (0: none).
     """
@@ -25,6 +26,7 @@ class Capabilities:
     acts_on: frozenset[str]
     lookahead: int
     prefetch: int = 0
+    video_only: frozenset[str] = frozenset()
 
 
 class StageClock:

@@ -26,7 +26,7 @@ Alpha = Annotated[float, Field(ge=0, le=1)]
 
 
 def _emotion(value: object) -> int:
-    if isinstance(value, str) and not value.strip().lstrip("-").isdigit():
+    if isinstance(value, str) and not value.strip().lstrip("-").isdecimal():
         if value.strip().lower() not in EMOTIONS:
             raise ValueError(f"'{value}' is no emotion")
         return EMOTIONS.index(value.strip().lower())
@@ -39,7 +39,9 @@ def _emotion(value: object) -> int:
 
 def _emotion_rows(value: object) -> tuple[tuple[int, ...], ...]:
     """One label, a mix of labels, or one mix per frame (cycled) -> rows of labels."""
-    if isinstance(value, str) and "," in value:
+    if isinstance(value, str) and value.replace(" ", "").startswith("[["):
+        value = _json(value)
+    elif isinstance(value, str) and "," in value:
         value = value.strip("[]() ").split(",")
     if isinstance(value, list | tuple):
         if not value:
@@ -62,6 +64,8 @@ def _keys(value: object) -> object:
 
 def _factors(value: object) -> object:
     """None, names, or a factor per name -> None or a factor per name."""
+    if isinstance(value, str) and value.strip().lower() in ("none", "null"):
+        return None
     value = _json(value) if isinstance(value, str) and value.lstrip().startswith("{") else _keys(value)
     if isinstance(value, list | tuple):
         return dict.fromkeys(value, 1.0)
@@ -69,7 +73,9 @@ def _factors(value: object) -> object:
 
 
 def _gaps(value: object) -> object:
-    return list(value.strip("[] ").split(",")) if isinstance(value, str) and "," in value else value
+    if isinstance(value, str) and ("," in value or value.lstrip().startswith("[")):
+        return value.strip("[] ").split(",")
+    return value
 
 
 def _json(value: object) -> object:
@@ -79,6 +85,8 @@ def _json(value: object) -> object:
         return json.loads(value)
     except json.JSONDecodeError as error:
         raise ValueError(f"is not JSON ({error.msg} at character {error.pos})") from error
+    except RecursionError as error:
+        raise ValueError("is not JSON that can be read: it is nested too deeply") from error
 
 
 def _text(value: object) -> object:

@@ -114,12 +114,17 @@ def clip(
     sound = open_audio(audio, limits)
     session = Session(engine, avatar, options)
     clock = session.clock
-    heard = _Loudness(sound.chunks(CHUNK), clock)
+    chunks = sound.chunks(CHUNK)
+    heard = _Loudness(chunks, clock)
     expected = sound.duration_s * FPS if sound.duration_s else None
     opening: list[float] = []
     first = 0.0
     size = engine.canvas_size(avatar, options)
-    with VideoWriter(output, size, audio=audio) as writer, closing(session.frames(heard)) as frames:
+    with (
+        closing(chunks),
+        VideoWriter(output, size, audio=audio) as writer,
+        closing(session.frames(heard)) as frames,
+    ):
         for frame in frames:
             first = first or time.perf_counter()
             with clock.stage("encode"):

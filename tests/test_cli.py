@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import av
@@ -14,7 +15,9 @@ import pytest
 import soundfile
 from PIL import Image
 
+from core.errors import Cancelled
 from core.options import OPTIONS
+from inference import _interruptible
 from tests.faces import astronaut_portrait, no_face
 from tests.sounds import speech_like
 
@@ -29,6 +32,7 @@ def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
     soundfile.write(folder / "speech.wav", speech_like(1.0)[0], 16_000)
     soundfile.write(folder / "long.wav", np.tile(speech_like(4.0)[0], 20), 16_000)
     (folder / "empty.wav").touch()
+    os.mkfifo(folder / "pipe")
     return folder
 
 
@@ -82,8 +86,13 @@ def test_a_clip(media: Path, tmp_path: Path) -> None:
         (["--crop_scal", "2"], "portrait.png", "speech.wav", "crop_scal"),
         (["--preset", "best"], "portrait.png", "speech.wav", "balanced"),
         (["--engine", "warp"], "portrait.png", "speech.wav", "Unknown engine 'warp'"),
+        (["--emo", "joy\nfear\x1b[2J"], "portrait.png", "speech.wav", "'joy fear?[2J' is no emotion"),
+        (["--ctrl_info", "[" * 100_000], "portrait.png", "speech.wav", "nested too deeply"),
         ([], "cat.png", "speech.wav", "face"),
         ([], "missing.png", "speech.wav", "missing.png"),
+        ([], "m" * 300, "speech.wav", "File name too long"),
+        ([], "pipe", "speech.wav", "not a regular file"),
+        ([], "/dev/zero", "speech.wav", "not a regular file"),
         ([], "portrait.png", "missing.wav", "missing.wav"),
         ([], "portrait.png", "empty.wav", "empty"),
         ([], "speech.wav", "speech.wav", "picture"),
@@ -130,3 +139,44 @@ def test_help_names_every_option() -> None:
     )
     for name in OPTIONS:
         assert f"--{name}" in out.stdout
+
+
+def test_the_output_never_replaces_what_it_is_made_from(media: Path, tmp_path: Path) -> None:
+    own = tmp_path / "own.mp4"
+    assert run(media, own, "--resolution", "320")[0] == 0
+    before = own.read_bytes()
+    code, _, stderr = run(media, own, audio=str(own))
+    assert (code, stderr.count("\n")) == (2, 1)
+    assert "made from" in stderr
+    assert own.read_bytes() == before
+
+
+def test_an_option_for_videos_alone_is_not_silent(media: Path, tmp_path: Path) -> None:
+    code, _, stderr = run(media, tmp_path / "a.mp4", "--template_n_frames", "3", "--resolution", "320")
+    assert code == 0
+    assert "note: Option 'template_n_frames' has an effect on videos alone" in stderr
+
+
+@pytest.mark.parametrize("which", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupt_of_the_imports_is_told_in_one_line(
+    which: signal.Signals, media: Path, tmp_path: Path
+) -> None:
+    process = start(media, tmp_path / "a.mp4")
+    maps = Path(f"/proc/{process.pid}/maps")
+    deadline = time.monotonic() + 30
+    while "pydantic_core" not in maps.read_text() and time.monotonic() < deadline:
+        time.sleep(0.002)
+    os.kill(process.pid, which)
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert stderr == "error: Stopped; nothing half-written is left.\n"
+
+
+def test_an_interrupt_that_native_code_swallows_is_seen_at_the_next_step() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(Cancelled), _interruptible() as look:
+        with suppress(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(1)
+        look()
+    assert signal.getsignal(signal.SIGTERM) is before

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from core.atomic_components.controls import fade_alpha, with_total
-from core.engines.lite.channels import POSE, Channel, rest
+from core.engines.lite.channels import HIGHEST, LOWEST, POSE, TURN, Channel, rest
 from core.engines.lite.controls import controlled
 from core.options import parse_options
 
@@ -75,3 +75,14 @@ def test_a_video_keeps_its_own_head() -> None:
     rows = run(use_d_keys={"exp": 1, "pitch": 0.5})
     assert rows[0, Channel.PITCH] == 1
     assert rows[0, Channel.ROLL] == 0
+
+
+def test_factors_and_offsets_stay_within_what_can_be_drawn() -> None:
+    strong = {frame: {"alpha_exp": 3} for frame in range(40)}
+    rows = run(use_d_keys={"exp": 3}, ctrl_info=strong, delta_pitch=-30, delta_yaw=-30, delta_roll=30)
+    assert (rows >= LOWEST).all()
+    assert (rows <= HIGHEST).all()
+    assert rows[0, Channel.OPEN] == 1
+    turns = np.linalg.norm(rows[:, Channel.PITCH : Channel.ROLL + 1], axis=1)
+    np.testing.assert_allclose(turns, TURN, rtol=1e-5)
+    assert run(delta_yaw=28)[0, Channel.YAW] == 30, "one turn alone is not held back"

@@ -5,6 +5,7 @@ import io
 from collections.abc import Iterator
 from functools import cache
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,7 +20,8 @@ from core.engines.lite.controls import controlled
 from core.engines.lite.engine import DITTO_ONLY, LiteEngine
 from core.engines.lite.renderer import Canvas, LiteRenderer
 from core.engines.lite.source import frames as frames_of
-from core.options import GenerationOptions, parse_options
+from core.errors import BadImage, BadPath, TooLong
+from core.options import Crop, GenerationOptions, parse_options
 from core.settings import Settings
 from core.talker import Session
 from core.types import AvatarSource, Frame, RegisteredAvatar
@@ -214,3 +216,21 @@ def test_the_clock_names_the_stages(engine: LiteEngine, avatar: RegisteredAvatar
         )
     )
     assert {"prepare", "motion", "render"} <= set(clock.seconds)
+
+
+def test_a_source_without_end_or_beyond_the_limits_is_refused_unread(tmp_path: Path) -> None:
+    engine = LiteEngine(Settings(max_image_mib=0.001, max_video_mib=0.002))
+    with pytest.raises(BadImage, match="not a regular file"):
+        engine.fingerprint(AvatarSource(path=Path("/dev/zero")), Crop())
+    with pytest.raises(TooLong):
+        engine.fingerprint(AvatarSource(data=bytes(3000)), Crop())
+    with pytest.raises(BadPath, match="No portrait"):
+        engine.fingerprint(AvatarSource(), Crop())
+    engine.close()
+
+
+def test_max_size_may_ask_for_more_than_is_decoded_by_default(engine: LiteEngine) -> None:
+    with io.BytesIO() as buffer:
+        Image.fromarray(astronaut_portrait()).resize((5200, 5200)).save(buffer, "PNG", compress_level=1)
+        large = AvatarSource(data=buffer.getvalue())
+    assert engine.register(large, Crop(max_size=4096)).size == (4096, 4096)

@@ -10,8 +10,9 @@ import pytest
 from core.aux_models.face_mesh import FaceMesh
 from core.engines.lite.engine import LiteEngine
 from core.engines.lite.lips import lip_gap
-from core.engines.lite.source import bridged, steadied
+from core.engines.lite.source import bridged, steadied, video_limits
 from core.errors import NoFace
+from core.media.video import open_video
 from core.media.writer import VideoWriter
 from core.options import parse_options
 from core.settings import Settings
@@ -104,7 +105,7 @@ def test_a_hidden_face_is_bridged_or_refused(engine: LiteEngine, tmp_path: Path)
     points = [np.full((478, 3), float(i)) for i in range(30)]
     gone: list[np.ndarray | None] = [None if 5 <= i < 9 else p for i, p in enumerate(points)]
     np.testing.assert_allclose(bridged(gone), np.stack(points))
-    with pytest.raises(NoFace, match=r"0\.2 s to 1\.2 s"):
+    with pytest.raises(NoFace, match=r"at 0\.2 s for over 0\.4 s"):
         bridged([None if i >= 5 else p for i, p in enumerate(points)])
     path = tmp_path / "cat.mp4"
     cat = no_face()
@@ -123,3 +124,47 @@ def test_steadying_keeps_motion_and_lips() -> None:
     assert np.abs(calm.mean(1) - noisy.mean(1)).max() < 1e-3, "the head does not lag"
     before, after = ((p - p.mean(1, keepdims=True)).std(0).mean() for p in (noisy, calm))
     assert after < 0.6 * before
+
+
+def _write(path: Path, pictures: list[np.ndarray]) -> AvatarSource:
+    with VideoWriter(path, pictures[0].shape[1::-1]) as writer:
+        for rgb in pictures:
+            writer.write(rgb)
+    return AvatarSource(path=path)
+
+
+def test_a_lost_face_is_told_before_the_rest_is_searched(engine: LiteEngine, tmp_path: Path) -> None:
+    there = cv2.resize(astronaut_portrait(), (256, 256))
+    gone = cv2.resize(no_face("blank"), (256, 256))
+    source = _write(tmp_path / "lost.mp4", [there] * 3 + [gone] * 60)
+    steps: list[float] = []
+    with pytest.raises(NoFace, match=r"at 0\.1 s"):
+        engine.register(source, parse_options({}).crop, steps.append)
+    assert len(steps) < 20
+    assert steps[-1] == pytest.approx(0.5 * len(steps) / 63), "progress counts the video's own frames"
+
+
+def test_a_longer_limit_of_the_settings_holds(tmp_path: Path) -> None:
+    rgb = cv2.resize(astronaut_portrait(), (256, 256))
+    path = tmp_path / "slow.mp4"
+    with VideoWriter(path, (256, 256), fps=1) as writer:
+        for _ in range(130):
+            writer.write(rgb)
+    video = open_video(AvatarSource(path=path), video_limits(Settings(max_video_s=140)))
+    assert sum(1 for _ in video.frames()) == 130 * 25
+
+
+def test_the_canvas_holds_a_head_wherever_it_moves(engine: LiteEngine, tmp_path: Path) -> None:
+    rgb = cv2.resize(astronaut_portrait(), (320, 320))
+    pictures = []
+    for index in range(LENGTH):
+        wide = np.full((400, 640, 3), 128, np.uint8)
+        wide[40:360, 20 * index : 20 * index + 320] = rgb
+        pictures.append(wide)
+    shown = frames(
+        engine, _write(tmp_path / "walk.mp4", pictures), np.zeros(640 * LENGTH, np.float32), resolution="320"
+    )
+    with FaceMesh() as mesh:
+        eyes = eyes_of(mesh, shown)
+    assert eyes[:, 0].min() > 60
+    assert eyes[:, 0].max() < 260

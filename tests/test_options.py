@@ -88,3 +88,16 @@ def test_without_effect_names_what_cannot_act() -> None:
     (warning,) = without_effect(["seed", "overlap_v2"], ["seed"], "lite")
     assert "overlap_v2" in warning
     assert "lite" in warning
+
+
+def test_lists_come_as_text_too() -> None:
+    assert parse_options({"emo": '[["happy"], ["sad", 0]]'}).expression.emo == ((3,), (5, 0))
+    assert parse_options({"emo": "[[3],[5]]"}).expression.emo == ((3,), (5,))
+    assert parse_options({"delta_eye_open_n": "[30]"}).expression.delta_eye_open_n == (30,)
+    assert parse_options({"use_d_keys": "none"}).stitch.use_d_keys is None
+
+
+@pytest.mark.parametrize("name", ["ctrl_info", "emo"])
+def test_json_beyond_reason_is_refused(name: str) -> None:
+    with pytest.raises(BadOption, match="nested too deeply"):
+        parse_options({name: "[" * 100_000})

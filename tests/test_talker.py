@@ -1,5 +1,6 @@
 """The composition with a fake engine: N frames, back-pressure, cancelling, errors, timing."""
 
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -126,3 +127,25 @@ def test_missing_parts_are_named(wav: Path, tmp_path: Path) -> None:
     with pytest.raises(BadAudio):
         finish(clip(engine, avatar, tmp_path / "text.wav", tmp_path / "a.mp4", OPTIONS, LIMITS))
     assert not (tmp_path / "a.mp4").exists()
+
+
+@pytest.mark.parametrize("prefetch", [0, 3])
+def test_the_sound_is_closed_when_the_engine_breaks(prefetch: int, wav: Path, tmp_path: Path) -> None:
+    closed = []
+
+    def sound() -> Iterator:
+        try:
+            yield from chunks_of(noise(64_000), 640)
+        finally:
+            closed.append(True)
+
+    engine = FakeEngine(prefetch, fail_at=7)
+    avatar = engine.register(SOURCE, Crop())
+    with pytest.raises(RuntimeError) as kept:  # its traceback keeps every frame of the pipeline alive
+        list(Session(engine, avatar, OPTIONS).frames(sound()))
+    assert closed, kept
+    with pytest.raises(RuntimeError) as kept:
+        finish(clip(engine, avatar, wav, tmp_path / "a.mp4", OPTIONS, LIMITS))
+    assert str(wav) not in [os.path.realpath(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")], (
+        kept
+    )

@@ -72,7 +72,7 @@ class VideoWriter:
     ) -> None:
         self.frames = 0
         self._path, self._size, self._fps = path.absolute(), size, fps
-        _check_target(self._path)
+        check_target(self._path)
         self._sound = None if audio is None else Soundtrack(audio)
         self._sent = 0  # samples
         self._part = self._path.with_name(f".visavis-{secrets.token_hex(8)}.part")
@@ -192,8 +192,8 @@ class VideoWriter:
             raise _failed(self._path, error) from error
 
 
-def _check_target(path: Path) -> None:
-    """Raise where no MP4 can be meant by this path, before any work is done."""
+def check_target(path: Path) -> None:
+    """Raise BadOption or BadPath where no MP4 can be meant by this path, before any work is done."""
     if path.suffix.lower() != ".mp4":
         raise BadOption(f"The output '{path.name}' is not an .mp4 file.", "Give it the suffix .mp4.")
     try:

@@ -34,9 +34,17 @@ class Channel(IntEnum):
 
 
 WIDTH = len(Channel)
+TURN = 32.0  # degrees, of all three angles together; a picture turned further tears
+_RANGES = dict.fromkeys(Channel, (0.0, 1.0)) | {
+    Channel.SMILE_L: (-1, 1), Channel.SMILE_R: (-1, 1), Channel.BROW_IN: (-1, 1), Channel.BROW_OUT: (-1, 1),
+    Channel.LID_L: (-0.3, 1), Channel.LID_R: (-0.3, 1), Channel.GAZE_X: (-20, 20), Channel.GAZE_Y: (-20, 20),
+    **dict.fromkeys(list(Channel)[Channel.PITCH :], (-np.inf, np.inf)),
+}  # fmt: skip
+LOWEST, HIGHEST = np.array(list(_RANGES.values()), np.float32).T
 SPEECH = slice(Channel.OPEN, Channel.TUCK + 1)
 LIPS = slice(Channel.OPEN, Channel.SNEER + 1)
 POSE = slice(Channel.PITCH, Channel.SHIFT_Y + 1)
+ANGLES = slice(Channel.PITCH, Channel.ROLL + 1)
 
 
 def rest(n: int) -> np.ndarray:

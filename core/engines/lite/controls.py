@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from core.atomic_components.controls import fade_alpha, with_total
-from core.engines.lite.channels import Channel, rest
+from core.engines.lite.channels import ANGLES, HIGHEST, LOWEST, TURN, Channel, rest
 from core.options import FrameControl, GenerationOptions
 
 KEY_COLUMNS: dict[str, slice] = {
@@ -46,7 +46,14 @@ def controlled(
         for key in stitch.fade_out_keys if control.fade_out_keys is None else control.fade_out_keys:
             columns = KEY_COLUMNS[key]
             row[columns] = target[columns] + alpha * (row[columns] - target[columns])
-        yield row
+        yield _within_reach(row)
+
+
+def _within_reach(row: np.ndarray) -> np.ndarray:
+    """The row, in place, brought to what the renderer can draw: factors and offsets may ask for more."""
+    np.clip(row, LOWEST, HIGHEST, out=row)
+    row[ANGLES] *= min(1.0, TURN / max(float(np.linalg.norm(row[ANGLES])), 1e-6))
+    return row
 
 
 def _apply(row: np.ndarray, control: FrameControl, options: GenerationOptions) -> np.ndarray:

@@ -37,7 +37,9 @@ class LiteEngine:
     """See `core.contracts.Engine`. Holds the weights and the landmark model; sessions share it."""
 
     name = "lite"
-    capabilities = Capabilities(acts_on=frozenset(OPTIONS) - DITTO_ONLY, lookahead=LOOKAHEAD)
+    capabilities = Capabilities(
+        acts_on=frozenset(OPTIONS) - DITTO_ONLY, lookahead=LOOKAHEAD, video_only=VIDEO_ONLY
+    )
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings

@@ -56,6 +56,11 @@ def register(
     )
 
 
+def video_limits(settings: Settings) -> VideoLimits:
+    """What a source video may be, from the settings."""
+    return VideoLimits(int(settings.max_video_mib * 2**20), max_seconds=settings.max_video_s)
+
+
 def frames(avatar: RegisteredAvatar) -> Iterator[tuple[np.ndarray, Rig]]:
     """The source's pictures, uint8 (H, W, 3) RGB, with their rigs, without end: there and back again."""
     for index in count():
@@ -79,8 +84,7 @@ def _register_video(
 ) -> RegisteredAvatar:
     most = int(settings.max_video_s * FPS)
     limit = min(crop.template_n_frames, most) if crop.template_n_frames > 0 else most
-    limits = VideoLimits(int(settings.max_video_mib * 2**20), max_seconds=settings.max_video_s)
-    video = open_video(portrait, limits)
+    video = open_video(portrait, video_limits(settings))
     expected = min(limit, video.duration_s * FPS) if video.duration_s else limit
     pictures: list[np.ndarray] = []
     found: list[np.ndarray | None] = []
@@ -89,6 +93,7 @@ def _register_video(
     last: Face | None = None
     for rgb in video.frames(limit):
         rgb = resize_to(rgb, crop.max_size)
+        face: Face | None
         if last is None:
             face, notes = mesh.largest(rgb)
         else:
@@ -135,7 +140,7 @@ def bridged(found: list[np.ndarray | None]) -> np.ndarray:
     for before, after in pairwise(edges):
         if after - before - 1 > _LOST:
             raise NoFace(
-                f"The face is lost in the video at {(before + 1) / FPS:.1f} s, for more than {_LOST / FPS} s.",
+                f"The face is lost in the video at {(before + 1) / FPS:.1f} s for over {_LOST / FPS} s.",
                 "Use a video in which one face stays in view, or fewer frames (template_n_frames).",
             )
     known = np.stack([points for points in found if points is not None])
