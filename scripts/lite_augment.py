@@ -14,8 +14,9 @@ Rng = np.random.Generator
 def stream(pool: list[Utterance], rows: int, rng: Rng) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Utterances in a row, in one recording: samples (rows * 640,), lips and voice (rows, 6), visemes."""
     samples, phones = _conversation(pool, rows * SAMPLES_PER_FRAME, rng)
-    if rng.random() < 0.06:  # a room where nobody speaks
-        samples, phones = _noise(len(samples), rng) * 10 ** (rng.uniform(-40, 0) / 20), []
+    if rng.random() < 0.08:  # a room where nobody speaks
+        noise = _coloured(_noise(len(samples), rng), rng)
+        samples, phones = noise * 10 ** (rng.uniform(-40, 10) / 20), []
     else:
         samples = recorded(samples, rng)
     if rng.random() < 0.3:  # the recording ends
@@ -62,14 +63,14 @@ def _between(phones: list[Phone], start: float, end: float) -> list[Phone]:
 
 def recorded(samples: np.ndarray, rng: Rng) -> np.ndarray:
     """The same speech at a random microphone, in a random room, over a random line."""
-    if rng.random() < 0.4:
+    if rng.random() < 0.3:
         samples = _room(samples, rng)
-    if rng.random() < 0.7:
+    if rng.random() < 0.6:
         samples = _coloured(samples, rng)
     if rng.random() < 0.8:
         samples = samples + _noise(len(samples), rng) * _level(samples)
     samples = samples / max(float(np.abs(samples).max()), 1e-6)
-    if rng.random() < 0.15:
+    if rng.random() < 0.1:
         samples = (samples * rng.uniform(1.5, 6)).clip(-1, 1)
     if rng.random() < 0.1:
         samples = _mu_law(samples)
@@ -84,11 +85,11 @@ def _level(samples: np.ndarray) -> float:
 
 def _room(samples: np.ndarray, rng: Rng) -> np.ndarray:
     """Exponentially dying noise behind the direct sound."""
-    rt60 = rng.uniform(0.12, 0.7)
+    rt60 = rng.uniform(0.12, 0.5)
     time = np.arange(int(rt60 * SAMPLE_RATE)) / SAMPLE_RATE
     tail = rng.standard_normal(len(time), np.float32) * 10 ** (-3 * time / rt60)
     tail[: int(rng.uniform(0.001, 0.01) * SAMPLE_RATE)] = 0
-    tail *= 10 ** (-rng.uniform(4, 20) / 20) / np.sqrt((tail**2).sum())
+    tail *= 10 ** (-rng.uniform(6, 22) / 20) / np.sqrt((tail**2).sum())
     tail[0] = 1
     size = len(samples) + int(0.8 * SAMPLE_RATE)  # a fixed room, so that the transform stays a fast one
     return fft.irfft(fft.rfft(samples, size) * fft.rfft(tail, size), size)[: len(samples)]
@@ -126,7 +127,7 @@ def _noise(count: int, rng: Rng) -> np.ndarray:
         hiss = hiss * 0.3 + hum
     if rng.random() < 0.3:
         hiss = hiss * (1 + 0.5 * np.sin(2 * np.pi * rng.uniform(0.1, 1.5) * time + rng.uniform(0, 6)))
-    below = rng.uniform(5, 30) if rng.random() < 0.4 else rng.uniform(30, 60)
+    below = rng.uniform(5, 30) if rng.random() < 0.25 else rng.uniform(30, 60)
     return hiss * 10 ** (-below / 20)
 
 

@@ -47,30 +47,31 @@ class Lips(NamedTuple):
 
 
 _VOWELS = {
-    "i": Lips("ih", 0.32, 0.85), "ɪ": Lips("ih", 0.40, 0.60), "ᵻ": Lips("ih", 0.36, 0.50),
+    "i": Lips("ih", 0.32, 0.85), "ɪ": Lips("ih", 0.42, 0.60), "ᵻ": Lips("ih", 0.36, 0.50),
     "y": Lips("ou", 0.24, 0.0, 0.80),
     "ʏ": Lips("ou", 0.32, 0.0, 0.65), "ɨ": Lips("ih", 0.34, 0.45), "ʉ": Lips("ou", 0.24, 0.0, 0.80),
-    "ɯ": Lips("ou", 0.30, 0.25, 0.20), "u": Lips("ou", 0.22, 0.0, 1.0), "ʊ": Lips("ou", 0.32, 0.0, 0.75),
+    "ɯ": Lips("ou", 0.30, 0.25, 0.20), "u": Lips("ou", 0.22, 0.0, 1.0), "ʊ": Lips("ou", 0.36, 0.0, 0.75),
     "e": Lips("E", 0.52, 0.65), "ø": Lips("oh", 0.42, 0.0, 0.65), "ɘ": Lips("E", 0.45, 0.30),
     "ɵ": Lips("oh", 0.40, 0.0, 0.50), "ɤ": Lips("E", 0.48, 0.25), "o": Lips("oh", 0.48, 0.0, 0.85),
-    "ə": Lips("aa", 0.45, 0.12, 0.0, 0.8, 0.5), "ɛ": Lips("E", 0.65, 0.50),
+    "ə": Lips("aa", 0.42, 0.12, 0.0, 0.6, 0.5), "ɛ": Lips("E", 0.65, 0.50),
     "œ": Lips("oh", 0.56, 0.0, 0.50),
     "ɜ": Lips("E", 0.52, 0.10, 0.10), "ʌ": Lips("aa", 0.66, 0.12), "ɔ": Lips("oh", 0.68, 0.0, 0.60),
-    "æ": Lips("aa", 0.84, 0.40), "ɐ": Lips("aa", 0.72, 0.12), "a": Lips("aa", 0.92, 0.15),
+    "æ": Lips("aa", 0.80, 0.40), "ɐ": Lips("aa", 0.72, 0.12), "a": Lips("aa", 0.92, 0.15),
     "ɑ": Lips("aa", 0.95, 0.0, 0.05), "ɒ": Lips("oh", 0.78, 0.0, 0.40), "ɚ": Lips("RR", 0.42, 0.0, 0.35),
     "ɝ": Lips("RR", 0.44, 0.0, 0.35),
 }  # fmt: skip
-_CONSONANTS = {
-    "PP": ("pbmɓ", Lips("PP", 0.0, 0.0, 0.0, 1.0, 0.15)),
-    "FF": ("fvɱ", Lips("FF", 0.08, 0.0, 0.0, 1.0, 0.15)),
-    "TH": ("θð", Lips("TH", 0.25, 0.10, 0.0, 0.9, 0.25)),
-    "DD": ("tdʈɖɗ", Lips("DD", 0.22, 0.10, 0.0, 0.8, 0.2)),
-    "kk": ("kgɡcɟqxχɣʁɰ", Lips("kk", 0.32, 0.0, 0.0, 0.5, 0.1)),
-    "CH": ("ʃʒʂʐ", Lips("CH", 0.20, 0.0, 0.55, 1.1, 0.9)),
-    "SS": ("sz", Lips("SS", 0.15, 0.45, 0.0, 1.1, 0.5)),
-    "nn": ("nlŋɲɭɳɫʎɴ", Lips("nn", 0.25, 0.10, 0.0, 0.7, 0.2)),
-    "RR": ("ɹɻɽ", Lips("RR", 0.28, 0.0, 0.45, 0.8, 0.7)),
-}
+_CONSONANTS = (
+    ("pbmɓ", Lips("PP", 0.0, 0.0, 0.0, 1.0, 0.15)),
+    ("fvɱ", Lips("FF", 0.08, 0.0, 0.0, 1.0, 0.15)),
+    ("θð", Lips("TH", 0.25, 0.10, 0.0, 0.9, 0.25)),
+    ("tdʈɖɗ", Lips("DD", 0.24, 0.10, 0.0, 0.7, 0.2)),
+    ("kgɡcɟqxχɣʁɰ", Lips("kk", 0.30, 0.0, 0.0, 0.4, 0.1)),
+    ("ʃʒʂʐ", Lips("CH", 0.20, 0.0, 0.55, 1.1, 0.9)),
+    ("sz", Lips("SS", 0.15, 0.45, 0.0, 1.1, 0.5)),
+    ("nŋɲɳɴ", Lips("nn", 0.26, 0.10, 0.0, 0.6, 0.2)),
+    ("lɭɫʎ", Lips("nn", 0.30, 0.10, 0.0, 0.4, 0.2)),
+    ("ɹɻɽ", Lips("RR", 0.33, 0.0, 0.40, 0.5, 0.6)),
+)
 _SINGLES = {
     "ɸ": Lips("FF", 0.14, 0.15, 0.25), "β": Lips("PP", 0.10, 0.0, 0.0, 1.0, 0.2),
     "ʋ": Lips("FF", 0.16, 0.0, 0.10, 1.0, 0.3), "ɕ": Lips("CH", 0.20, 0.35, 0.10, 1.1, 0.6),
@@ -85,7 +86,7 @@ _SINGLES = {
 LIPS = {
     **_VOWELS,
     **_SINGLES,
-    **{letter: lips for letters, lips in _CONSONANTS.values() for letter in letters},
+    **{letter: lips for letters, lips in _CONSONANTS for letter in letters},
 }
 SILENCE = Lips("sil", 0.0, 0.0, 0.0, 1.2, 0.4)
 PRESSED = {"p": 1.0, "b": 1.0, "m": 1.0, "ɓ": 1.0, "β": 0.35}  # how firmly the lips meet
@@ -165,6 +166,8 @@ def lips(phones: Sequence[Phone], times: np.ndarray) -> np.ndarray:
     pulls = np.tile([SILENCE.pull_open, SILENCE.pull_corners, SILENCE.pull_corners], (len(grid), 1))
     for (letter, start, stop), (following, *_) in pairwise([*letters, Phone("", end, end)]):
         shape = LIPS.get(following if letter in _FREE else letter, SILENCE)
+        if letter in _FREE:
+            shape = shape._replace(open=0.7 * shape.open)
         inside = slice(*np.searchsorted(grid, (start, stop)))
         values[inside] = shape.open, shape.spread, shape.round
         pulls[inside] = shape.pull_open, shape.pull_corners, shape.pull_corners

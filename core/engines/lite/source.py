@@ -86,7 +86,7 @@ def _register_video(
     limit = min(crop.template_n_frames, most) if crop.template_n_frames > 0 else most
     video = open_video(portrait, video_limits(settings))
     expected = min(limit, video.duration_s * FPS) if video.duration_s else limit
-    pictures: list[np.ndarray] = []
+    packed, ends = bytearray(), [0]  # one growing block: a list to be joined would be held twice
     found: list[np.ndarray | None] = []
     size = (0, 0)
     notes: tuple[str, ...] = ()
@@ -102,29 +102,31 @@ def _register_video(
         found.append(None if face is None else face.points)
         if all(points is None for points in found[-_LOST - 1 :]):
             break  # it is lost, as `bridged` will say; a search in every frame to come takes minutes
-        pictures.append(cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), _JPEG)[1].ravel())
+        packed += cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), _JPEG)[1].tobytes()
+        ends.append(len(packed))
         size = (rgb.shape[1], rgb.shape[0])
-        progress(min(0.5 * len(pictures) / expected, 0.5))
-    if not pictures:
+        progress(min(0.5 * len(found) / expected, 0.5))
+    if not found:
         raise BadImage("The source video has no pictures.", "Use a video that plays.")
     points = steadied(bridged(found), crop.smo_k_s)
     places = centred_mean(np.stack([_crop_to_source(each, crop) for each in points]), crop.smo_k_s)
+    jpeg = np.frombuffer(packed, np.uint8)
     rigs: list[Rig] = []
-    for index, (picture, each, place) in enumerate(zip(pictures, points, places, strict=True)):
-        rigs.append(build_rig(_decoded(picture), each, place, reference=rigs[0] if rigs else None))
-        progress(0.5 + 0.5 * (index + 1) / len(pictures))
+    for (start, end), each, place in zip(pairwise(ends), points, places, strict=True):
+        rigs.append(build_rig(_decoded(jpeg[start:end]), each, place, reference=rigs[0] if rigs else None))
+        progress(0.5 + 0.5 * len(rigs) / len(found))
     notes += video.notes  # those about damage come with the frames
-    if len(pictures) == most:
+    if len(found) == most:
         notes += (f"The source video is used up to {settings.max_video_s:g} s, then played back and forth.",)
     return RegisteredAvatar(
         key=key,
         engine="lite",
         is_image=False,
-        n_frames=len(pictures),
+        n_frames=len(found),
         size=size,
         arrays={
-            "jpeg": np.concatenate(pictures),
-            "jpeg_ends": np.cumsum([len(picture) for picture in pictures]),
+            "jpeg": jpeg,
+            "jpeg_ends": np.array(ends[1:]),
             "crop_to_source": places,
             **{f"rig.{name}": _stacked([rig[name] for rig in rigs], name in KEPT) for name in rigs[0]},
         },

@@ -6,7 +6,6 @@ the first sample and after the last is zeros. Trained by scripts/train_lite.py; 
 
 import hashlib
 import json
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,9 +13,10 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load as parse_safetensors
 
+from core.atomic_components.windows import frame_count
 from core.engines.lite.features import HOP, WIDTH, WINDOW, Hearing, mel_filters, mel_power
 from core.errors import CorruptCheckpoint, MissingCheckpoint
-from core.types import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
+from core.types import SAMPLES_PER_FRAME
 
 SPEECH_WIDTH = 6  # open, spread, round, press, tuck, voice; 0..1
 AHEAD = 3  # frames the network sees beyond the one it describes
@@ -135,7 +135,7 @@ class MouthStream:
 
     def finish(self) -> np.ndarray:
         """The rows that remain; in all there are ceil(samples / 16000 * 25). Push nothing afterwards."""
-        missing = math.ceil(self._heard / SAMPLE_RATE * FPS) - self._given
+        missing = frame_count(self._heard) - self._given
         rows = self._advance(np.zeros((AHEAD + 2) * SAMPLES_PER_FRAME, np.float32))
         return rows[:missing]
 
