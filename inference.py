@@ -33,12 +33,12 @@ if __name__ == "__main__":
 import argparse  # noqa: E402  the clock and the signals come before the imports
 import json  # noqa: E402
 import resource  # noqa: E402
-from collections.abc import Callable, Iterable, Iterator  # noqa: E402
+from collections.abc import Callable, Iterator  # noqa: E402
 from contextlib import closing, contextmanager  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 from core.errors import BadOption, BadPath, Cancelled, TalkerError  # noqa: E402
-from core.options import OPTIONS, PRESETS, parse_options, without_effect  # noqa: E402
+from core.options import OPTIONS, PRESETS, parse_options  # noqa: E402
 
 if TYPE_CHECKING:
     from core.media.audio import AudioLimits
@@ -77,6 +77,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
 
     from tqdm import tqdm
 
+    from core.contracts import warnings
     from core.engines.registry import create_engine
     from core.settings import load_settings
     from core.talker import audio_limits, clip
@@ -127,10 +128,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         "stages_ms": {name: round(value, 1) for name, value in made.stages_ms.items()},
         "peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
         "notes": list(made.notes),
-        "warnings": [
-            *without_effect(given, engine.capabilities.acts_on, engine.name),
-            *(_for_videos(given, engine.capabilities.video_only) if avatar.is_image else ()),
-        ],
+        "warnings": list(warnings(engine, given, avatar.is_image)),
     }
 
 
@@ -145,12 +143,6 @@ def _check_places(arguments: argparse.Namespace, limits: "AudioLimits") -> None:
     sources = [path for path in (arguments.source_path, arguments.audio_path) if os.path.exists(path)]
     if output.exists() and any(output.samefile(path) for path in sources):
         raise BadPath(f"The output '{output.name}' is a file that it is made from.", "Choose another name.")
-
-
-def _for_videos(given: Iterable[str], video_only: frozenset[str]) -> Iterator[str]:
-    for name in given:
-        if name in video_only:
-            yield f"Option '{name}' has an effect on videos alone; the source is an image."
 
 
 @contextmanager

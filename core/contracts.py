@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
@@ -89,3 +89,15 @@ class Engine(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+def warnings(engine: Engine, given: Iterable[str], is_image: bool) -> tuple[str, ...]:
+    """One line for every option that the caller gave and that cannot act on this engine or source."""
+    able = engine.capabilities
+    lines = []
+    for name in given:
+        if name not in able.acts_on:
+            lines.append(f"Option '{name}' has no effect with engine '{engine.name}'.")
+        elif is_image and name in able.video_only:
+            lines.append(f"Option '{name}' has an effect on videos alone; the source is an image.")
+    return tuple(lines)

@@ -7,7 +7,7 @@ Users speak in flat names (`crop_scale=2.5`); `parse_options` sorts them into th
 
 import difflib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -353,11 +353,3 @@ def flat(options: GenerationOptions) -> dict[str, Any]:
     return {
         name: (dumped[spec.group][name] if spec.group else dumped[name]) for name, spec in OPTIONS.items()
     }
-
-
-def without_effect(given: Iterable[str], acting: Iterable[str], engine: str) -> tuple[str, ...]:
-    """A warning for every option that the caller gave and the engine cannot act on."""
-    acting = set(acting)
-    return tuple(
-        f"Option '{name}' has no effect with engine '{engine}'." for name in given if name not in acting
-    )

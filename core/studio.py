@@ -27,11 +27,12 @@ _THUMBNAIL = 160  # pixels
 
 @dataclass(frozen=True)
 class Talk:
-    """A finished clip, the token its avatar can be used by again, and how long registering took."""
+    """A finished clip, the token its avatar can be used by again, and how its registration went."""
 
     clip: ClipInfo
     token: str
     register_ms: float
+    is_image: bool
 
 
 class Studio:
@@ -94,7 +95,7 @@ class Studio:
                     step = next(work)
                 except StopIteration as stop:
                     run.done(output)
-                    return Talk(stop.value, token, register_ms)
+                    return Talk(stop.value, token, register_ms, avatar.is_image)
                 run.progress(step.fraction or 0.0, step.stage, step.eta_s)
                 yield step
 

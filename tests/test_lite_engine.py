@@ -14,7 +14,7 @@ from PIL import Image
 
 from core.atomic_components.windows import frame_count
 from core.aux_models.face_mesh import FaceMesh
-from core.contracts import StageClock
+from core.contracts import StageClock, warnings
 from core.engines.lite.channels import POSE, WIDTH, Channel, rest
 from core.engines.lite.controls import controlled
 from core.engines.lite.engine import DITTO_ONLY, LiteEngine
@@ -187,7 +187,12 @@ def test_a_crop_that_does_not_follow_a_tilted_head_nods_along_the_picture(engine
     assert abs(abs(along_face) - 25) < 8
 
 
-def test_what_cannot_act_is_told() -> None:
+def test_what_cannot_act_is_told(engine: LiteEngine) -> None:
+    given = ["seed", "overlap_v2", "smo_k_s"]
+    ditto, video = warnings(engine, given, is_image=True)
+    assert "overlap_v2" in ditto and "lite" in ditto
+    assert "smo_k_s" in video and "image" in video
+    assert warnings(engine, given, is_image=False) == (ditto,)
     assert not LiteEngine.capabilities.acts_on & DITTO_ONLY
     assert "emo" in LiteEngine.capabilities.acts_on
 

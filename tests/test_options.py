@@ -3,7 +3,7 @@
 import pytest
 
 from core.errors import BadOption
-from core.options import OPTIONS, PRESETS, GenerationOptions, flat, parse_options, without_effect
+from core.options import OPTIONS, PRESETS, GenerationOptions, flat, parse_options
 
 
 def test_defaults_are_dittos() -> None:
@@ -82,12 +82,6 @@ def test_every_option_says_what_it_is() -> None:
     for spec in OPTIONS.values():
         assert spec.help, spec.name
         assert spec.range, spec.name
-
-
-def test_without_effect_names_what_cannot_act() -> None:
-    (warning,) = without_effect(["seed", "overlap_v2"], ["seed"], "lite")
-    assert "overlap_v2" in warning
-    assert "lite" in warning
 
 
 def test_lists_come_as_text_too() -> None:

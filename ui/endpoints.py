@@ -91,7 +91,7 @@ class _Api:
                 "frames": avatar.n_frames,
                 "size": list(avatar.size),
                 "notes": list(avatar.notes),
-                "warnings": list(idle_options(self._studio, preset, options)),
+                "warnings": list(idle_options(self._studio, preset, options, avatar.is_image)),
             }
 
     def list_avatars(self, request: gr.Request) -> list[dict[str, Any]]:

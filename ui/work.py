@@ -11,8 +11,9 @@ from typing import Any, TypeVar
 
 import gradio as gr
 
+from core.contracts import warnings
 from core.errors import BadAudio, InputError, TalkerError
-from core.options import GenerationOptions, flat, parse_options, without_effect
+from core.options import GenerationOptions, flat, parse_options
 from core.studio import Studio, Talk
 from core.talker import Progress
 from core.types import AvatarSource
@@ -81,16 +82,16 @@ def _figures(studio: Studio, made: Talk, order: Order, options: GenerationOption
         "register_ms": round(made.register_ms, 1),
         "stages_ms": {name: round(value, 1) for name, value in clip.stages_ms.items()},
         "notes": list(clip.notes),
-        "warnings": list(idle_options(studio, order.preset, options)),
+        "warnings": list(idle_options(studio, order.preset, options, made.is_image)),
         "notice": say("en", "notice"),
     }
 
 
-def idle_options(studio: Studio, preset: str, options: GenerationOptions) -> tuple[str, ...]:
-    """A warning for every option that was moved away from the preset and that the engine ignores."""
+def idle_options(studio: Studio, preset: str, options: GenerationOptions, is_image: bool) -> tuple[str, ...]:
+    """A warning for every option that was moved away from the preset and that cannot act."""
     usual, asked = flat(parse_options({}, preset)), flat(options)
     moved = [name for name, value in asked.items() if value != usual[name]]
-    return without_effect(moved, studio.engine.capabilities.acts_on, studio.engine.name)
+    return warnings(studio.engine, moved, is_image)
 
 
 @contextmanager
