@@ -211,7 +211,9 @@ def test_errors_are_told_and_the_button_comes_back(visit: Callable[..., Visit], 
 def test_a_preset_moves_the_panel(visit: Callable[..., Visit]) -> None:
     page = visit().page
     page.click("#vv-advanced > button")
-    for group in page.locator(".vv-group > button").all():
+    groups = page.locator(".vv-group > button")
+    expect(groups.last).to_be_visible()  # `all` does not wait
+    for group in groups.all():
         group.click()
     longest = page.get_by_label("number input for Longest side")
     expect(longest).to_have_value("1920")
