@@ -38,7 +38,7 @@ from contextlib import closing, contextmanager  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 from core.errors import BadOption, BadPath, Cancelled, TalkerError  # noqa: E402
-from core.options import OPTIONS, PRESETS, parse_options  # noqa: E402
+from core.option_table import OPTIONS, PRESETS, parse_options  # noqa: E402
 
 if TYPE_CHECKING:
     from core.media.audio import AudioLimits

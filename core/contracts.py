@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
@@ -51,6 +51,19 @@ class StageClock:
             self.seconds[name] = self.seconds.get(name, 0.0) + elapsed - inner.pop()
             if inner:
                 inner[-1] += elapsed
+
+
+class Network(Protocol):
+    """A network ready for use: named arrays in, named arrays out, whatever runs it.
+
+    Holds weights and nothing else, so that threads and sessions may share it.
+    """
+
+    def __call__(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Arrays as the network's NetworkSpec names and shapes them. Raises OutOfMemory, ComputeError."""
+        ...
+
+    def close(self) -> None: ...
 
 
 class Engine(Protocol):

@@ -2,19 +2,13 @@
 these classes. Options of the source (`Crop`) decide what is registered and enter the avatar key;
 all others belong to one clip.
 
-Users speak in flat names (`crop_scale=2.5`); `parse_options` sorts them into the groups.
+Users speak in flat names (`crop_scale=2.5`); `core.option_table` sorts them into the groups.
 """
 
-import difflib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
-from pydantic.fields import FieldInfo
-
-from core.errors import BadOption
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 EMOTIONS = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise", "contempt")
 MOTION_KEYS = ("exp", "pitch", "yaw", "roll", "t")
@@ -37,7 +31,7 @@ def _emotion(value: object) -> int:
     return int(value)
 
 
-def _emotion_rows(value: object) -> tuple[tuple[int, ...], ...]:
+def emotion_rows(value: object) -> tuple[tuple[int, ...], ...]:
     """One label, a mix of labels, or one mix per frame (cycled) -> rows of labels."""
     if isinstance(value, str) and value.replace(" ", "").startswith("[["):
         value = _json(value)
@@ -57,9 +51,9 @@ def _emotion_rows(value: object) -> tuple[tuple[int, ...], ...]:
 
 
 def _keys(value: object) -> object:
-    return (
-        tuple(part for part in value.replace(" ", "").split(",") if part) if isinstance(value, str) else value
-    )
+    if isinstance(value, str):
+        value = [part for part in value.replace(" ", "").split(",") if part]
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _factors(value: object) -> object:
@@ -74,8 +68,10 @@ def _factors(value: object) -> object:
 
 def _gaps(value: object) -> object:
     if isinstance(value, str) and ("," in value or value.lstrip().startswith("[")):
-        return value.strip("[] ").split(",")
-    return value
+        value = [part for part in value.strip("[] ").split(",") if part.strip()]
+    if value in ([], ()):
+        raise ValueError("the list of gaps is empty")
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _json(value: object) -> object:
@@ -97,11 +93,20 @@ def _optional_bool(value: object) -> object:
     return None if isinstance(value, str) and value.strip().lower() in ("", "none", "auto", "null") else value
 
 
-class _Group(BaseModel):
+Emotions = Annotated[tuple[tuple[int, ...], ...], BeforeValidator(emotion_rows)]
+Gaps = Annotated[
+    Annotated[int, Field(ge=-1, le=3000)] | tuple[Annotated[int, Field(ge=10, le=3000)], ...],
+    BeforeValidator(_gaps),
+]
+DrivenKeys = Annotated[dict[MotionKey, Factor] | None, BeforeValidator(_factors)]
+KeyNames = Annotated[tuple[MotionKey, ...], BeforeValidator(_keys)]
+
+
+class OptionGroup(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class FrameControl(_Group):
+class FrameControl(OptionGroup):
     """What one frame overrides (upstream's `ctrl_info` row); None leaves the clip's own value."""
 
     delta_pitch: Degrees | None = None
@@ -111,6 +116,7 @@ class FrameControl(_Group):
     alpha_yaw: Factor = 1.0
     alpha_roll: Factor = 1.0
     alpha_exp: Factor = 1.0
+    delta_exp: Annotated[float, Field(ge=-1, le=1)] | None = None
     vad_alpha: Alpha = 1.0
     fade_alpha: Alpha = 1.0
     fade_out_keys: tuple[MotionKey, ...] | None = None
@@ -131,7 +137,7 @@ def opt(
     )
 
 
-class Crop(_Group):
+class Crop(OptionGroup):
     """How the source is read and framed; these options enter the avatar key."""
 
     crop_scale: float = opt(2.3, "size of the face crop; larger is looser", unit="face sizes", ge=1.2, le=5)
@@ -147,7 +153,7 @@ class Crop(_Group):
     smo_k_s: int = opt(13, "smoothing of the landmarks of a source video", unit="frames", ge=1, le=51)
 
 
-class Motion(_Group):
+class Motion(OptionGroup):
     """How speech becomes motion."""
 
     seed: int = opt(1024, "same seed, same frames", ge=0, le=2**32 - 1)
@@ -159,10 +165,10 @@ class Motion(_Group):
     )
 
 
-class Expression(_Group):
+class Expression(OptionGroup):
     """Emotion and eyes."""
 
-    emo: Annotated[tuple[tuple[int, ...], ...], BeforeValidator(_emotion_rows)] = opt(
+    emo: Emotions = opt(
         ((4,),),
         "emotion by number or name; a list mixes several, a list of lists goes by frame",
         allowed="0-7 or " + ", ".join(EMOTIONS),
@@ -172,10 +178,7 @@ class Expression(_Group):
         "whether eyes and brows are driven; none: yes for an image, no for a video",
         allowed="true | false | none",
     )
-    delta_eye_open_n: Annotated[
-        Annotated[int, Field(ge=-1, le=3000)] | tuple[Annotated[int, Field(ge=10, le=3000)], ...],
-        BeforeValidator(_gaps),
-    ] = opt(
+    delta_eye_open_n: Gaps = opt(
         0,
         "frames between blinks: -1 no blinks, 0 at random (60-100), n every n, a list in turn",
         unit="frames",
@@ -184,10 +187,10 @@ class Expression(_Group):
     eye_f0_mode: bool = opt(False, "takes the eye condition from the first source frame only")
 
 
-class Stitch(_Group):
+class Stitch(OptionGroup):
     """How motion and source are joined."""
 
-    use_d_keys: Annotated[dict[MotionKey, Factor] | None, BeforeValidator(_factors)] = opt(
+    use_d_keys: DrivenKeys = opt(
         None,
         "what is driven, or a factor 0-3 for each; none: all for an image, exp for a video",
         allowed="of " + ", ".join(MOTION_KEYS),
@@ -204,14 +207,12 @@ class Stitch(_Group):
     fade_type: Literal["", "d0", "s"] = opt(
         "", "what a fade fades to: s the source, d0 the first driven frame; empty: s"
     )
-    fade_out_keys: Annotated[tuple[MotionKey, ...], BeforeValidator(_keys)] = opt(
-        ("exp",), "what a fade acts on", allowed="of " + ", ".join(MOTION_KEYS)
-    )
+    fade_out_keys: KeyNames = opt(("exp",), "what a fade acts on", allowed="of " + ", ".join(MOTION_KEYS))
     relative_d: bool = opt(True, "drives relative to the first driven frame")
     flag_stitching: bool = opt(True, "runs the stitching network")
 
 
-class Output(_Group):
+class Output(OptionGroup):
     """What is drawn."""
 
     resolution: Annotated[Literal["320", "512", "source"], BeforeValidator(_text)] = opt(
@@ -222,7 +223,7 @@ class Output(_Group):
     )
 
 
-class GenerationOptions(_Group):
+class GenerationOptions(OptionGroup):
     """All options of one clip; `ctrl_info` overrides single frames, by frame number from 0."""
 
     crop: Crop = Crop()
@@ -235,121 +236,3 @@ class GenerationOptions(_Group):
         "controls of single frames, as JSON",
         allowed='{"frame number": {' + ", ".join(FrameControl.model_fields) + "}}",
     )
-
-
-GROUPS: dict[str, type[_Group]] = {
-    "crop": Crop, "motion": Motion, "expression": Expression, "stitch": Stitch, "output": Output,
-}  # fmt: skip
-
-PRESETS: dict[str, dict[str, Any]] = {
-    "fast": {"sampling_timesteps": 25, "overlap_v2": 5, "smo_k_d": 1, "smo_k_s": 1, "max_size": 512},
-    "balanced": {"sampling_timesteps": 50, "overlap_v2": 10, "smo_k_d": 3, "smo_k_s": 13, "max_size": 1920},
-    "quality": {"sampling_timesteps": 100, "overlap_v2": 20, "smo_k_d": 5, "smo_k_s": 15, "max_size": 1920},
-}
-
-
-@dataclass(frozen=True)
-class OptionSpec:
-    """One row of the option table: what a door needs to offer, explain and check it."""
-
-    name: str
-    group: str  # a name of GROUPS, or "" for ctrl_info
-    info: FieldInfo
-
-    @property
-    def default(self) -> Any:
-        return self.info.default
-
-    @property
-    def help(self) -> str:
-        return self.info.description or ""
-
-    def _extra(self, key: str) -> str:
-        extra = self.info.json_schema_extra
-        return str(extra[key]) if isinstance(extra, dict) else ""
-
-    @property
-    def unit(self) -> str:
-        return self._extra("unit")
-
-    @property
-    def bounds(self) -> tuple[float | None, float | None]:
-        """Least and greatest value, None where open."""
-        found = {type(item).__name__: item for item in self.info.metadata}
-        least, greatest = found.get("Ge"), found.get("Le")
-        return getattr(least, "ge", None), getattr(greatest, "le", None)
-
-    @property
-    def choices(self) -> tuple[str, ...]:
-        origin = getattr(self.info.annotation, "__origin__", None)
-        return self.info.annotation.__args__ if origin is Literal else ()  # type: ignore[union-attr]
-
-    @property
-    def range(self) -> str:
-        """The allowed values in words."""
-        if self.choices:
-            return " | ".join(choice or '""' for choice in self.choices)
-        if self.info.annotation is bool:
-            return "true | false"
-        least, greatest = self.bounds
-        return self._extra("allowed") if least is None else f"{least} .. {greatest}"
-
-
-def _table() -> dict[str, OptionSpec]:
-    rows = [
-        OptionSpec(name, group, info)
-        for group, cls in GROUPS.items()
-        for name, info in cls.model_fields.items()
-    ]
-    rows.append(OptionSpec("ctrl_info", "", GenerationOptions.model_fields["ctrl_info"]))
-    return {row.name: row for row in rows}
-
-
-OPTIONS: dict[str, OptionSpec] = _table()
-
-
-def parse_options(values: Mapping[str, Any], preset: str = "balanced") -> GenerationOptions:
-    """Flat option values over a preset's -> checked options.
-
-    Raises BadOption, naming the option, what is wrong and the allowed range.
-    """
-    if preset not in PRESETS:
-        raise BadOption(f"Unknown preset '{preset}'.", f"Choose one of {', '.join(PRESETS)}.")
-    unknown = [name for name in values if name not in OPTIONS]
-    if unknown:
-        near = difflib.get_close_matches(unknown[0], OPTIONS, n=1)
-        raise BadOption(
-            f"Unknown option '{unknown[0]}'.",
-            f"Did you mean '{near[0]}'?" if near else f"Known: {', '.join(OPTIONS)}.",
-        )
-    merged = {**PRESETS[preset], **values}
-    nested: dict[str, Any] = {}
-    for name, value in merged.items():
-        group = OPTIONS[name].group
-        if group:
-            nested.setdefault(group, {})[name] = value
-        else:
-            nested[name] = value
-    try:
-        return GenerationOptions.model_validate(nested)
-    except ValidationError as error:
-        raise BadOption(*_explain(error)) from error
-
-
-def _explain(error: ValidationError) -> tuple[str, str]:
-    first = error.errors(include_url=False)[0]
-    where = [str(part) for part in first["loc"]]
-    name = next((part for part in where if part in OPTIONS), where[-1])
-    inner = ".".join(where[where.index(name) + 1 :]) if name == "ctrl_info" else ""
-    spec = OPTIONS[name]
-    wrong = first["msg"].removeprefix("Value error, ")
-    given = f" at {inner}" if inner else f" (given: {str(first['input'])[:60]!r})"
-    return f"Option '{name}': {wrong}{given}.", f"Allowed: {spec.range}."
-
-
-def flat(options: GenerationOptions) -> dict[str, Any]:
-    """The options as a flat JSON-ready dict, every name of the table."""
-    dumped = options.model_dump(mode="json")
-    return {
-        name: (dumped[spec.group][name] if spec.group else dumped[name]) for name, spec in OPTIONS.items()
-    }

@@ -1,6 +1,7 @@
 """Where files lie and what is allowed: environment variables with the prefix `VISAVIS_`, read once."""
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -11,13 +12,26 @@ from core.errors import BadOption
 class Settings(BaseSettings):
     """All settings; each is the environment variable `VISAVIS_` + its name in capitals."""
 
-    model_config = SettingsConfigDict(env_prefix="VISAVIS_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="VISAVIS_", env_ignore_empty=True, frozen=True, extra="ignore"
+    )
 
     home: Path = Field(Path("~/.cache/visavis"), description="avatars, results and uploads")
     engine: str = Field("auto", description="engine the doors start with")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where Ditto runs: auto, cpu or cuda")
+    models: Path | None = Field(
+        None, description="folder of Ditto's checkpoints (none: `./checkpoints`, or the Hugging Face cache)"
+    )
+    download: Literal["auto", "ask", "never"] = Field(
+        "auto", description="missing checkpoints are fetched when needed, on request only (ask), or never"
+    )
+    license_profile: Literal["research", "commercial"] = Field(
+        "research", description="commercial leaves out the face models for research alone"
+    )
     cache_gib: float = Field(4.0, gt=0, description="size limit of the avatar cache")
     avatar_days: float = Field(30.0, gt=0, description="avatars unused for so long expire")
     result_hours: float = Field(24.0, gt=0, description="results on the page's side are kept so long")
+    result_gib: float = Field(4.0, gt=0, description="size limit of those results; the oldest go first")
     max_image_mib: float = Field(30.0, gt=0, description="largest portrait file")
     max_image_mpx: float = Field(80.0, gt=0, description="most pixels of a portrait")
     max_audio_mib: float = Field(200.0, gt=0, description="largest sound file")
@@ -29,6 +43,10 @@ class Settings(BaseSettings):
     @property
     def home_dir(self) -> Path:
         return self.home.expanduser()
+
+    @property
+    def models_dir(self) -> Path | None:
+        return self.models.expanduser() if self.models else None
 
 
 def load_settings() -> Settings:

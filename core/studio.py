@@ -47,7 +47,11 @@ class Studio:
             max_bytes=int(settings.cache_gib * 2**30),
             ttl_s=settings.avatar_days * 86_400,
         )
-        self.jobs = JobStore(settings.home_dir / "results", ttl_s=settings.result_hours * 3600)
+        self.jobs = JobStore(
+            settings.home_dir / "results",
+            ttl_s=settings.result_hours * 3600,
+            max_bytes=int(settings.result_gib * 2**30),
+        )
 
     def preload(
         self,

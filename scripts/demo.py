@@ -5,8 +5,26 @@
 Ends by saying where the file is, what made it and how fast. `./setup.sh demo` calls this.
 """
 
-import shutil
+import os
+import signal
 import sys
+from types import FrameType
+from typing import NoReturn
+
+
+def _leave(signum: int, frame: FrameType | None) -> NoReturn:
+    """Where nothing is half-written, an interrupt ends the process at once: an import cannot be unwound."""
+    os.write(_errors, b"error: Stopped; no file was written.\n")
+    os._exit(130)
+
+
+if __name__ == "__main__":
+    _errors = os.dup(2) if sys.stderr else 1  # 2 itself is diverted while native code starts
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, _leave)
+
+import io
+import shutil
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -23,10 +41,13 @@ def save_portrait(path: Path) -> None:
     """Write the sample portrait as PNG, whole or not at all. Raises EncodeFailed."""
     from PIL import Image
 
+    packed = io.BytesIO()
+    Image.fromarray(sample_portrait()).save(packed, "PNG")
     unfinished = path.with_name(f".{path.name}")
+    waiting = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # for the few ms of the writing
     try:
         path.parent.mkdir(exist_ok=True)
-        Image.fromarray(sample_portrait()).save(unfinished, "PNG")
+        unfinished.write_bytes(packed.getvalue())
         unfinished.replace(path)
     except OSError as error:
         if unfinished.exists():
@@ -34,6 +55,8 @@ def save_portrait(path: Path) -> None:
         raise EncodeFailed(
             f"Cannot write '{path}': {error.strerror}.", "Free some space or rights there."
         ) from error
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, waiting)
 
 
 def main() -> int:
@@ -46,9 +69,6 @@ def main() -> int:
     except TalkerError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    except KeyboardInterrupt:
-        print("error: Stopped; no file was written.", file=sys.stderr)
-        return 130
     free_gb = shutil.disk_usage(OUTPUT).free / 1e9
     print(
         f"made       {video} ({made['frames']} frames, {made['duration_s']:.1f} s, "

@@ -19,7 +19,8 @@ from core.engines.lite.channels import Channel
 from core.engines.lite.controls import controlled
 from core.engines.lite.engine import LiteEngine
 from core.media.audio import open_audio
-from core.options import GenerationOptions, parse_options
+from core.option_table import parse_options
+from core.options import GenerationOptions
 from core.samples import SPEECH, sample_portrait
 from core.settings import Settings
 from core.talker import Session, audio_limits, clip

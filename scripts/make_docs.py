@@ -17,7 +17,8 @@ sys.path.insert(0, str(ROOT))
 
 from core import errors
 from core.engines.lite.engine import LiteEngine
-from core.options import OPTIONS, PRESETS, FrameControl, GenerationOptions, OptionSpec, flat
+from core.option_table import OPTIONS, PRESETS, OptionSpec, flat
+from core.options import FrameControl, GenerationOptions
 from core.settings import Settings
 
 EFFECTS = ROOT / "docs" / "effects.json"
@@ -42,7 +43,7 @@ _INTRO = """\
 # Parameters
 
 Every option of Visavis: a flag of `inference.py`, a field of the page's advanced panel, and an argument of
-`/process_talking_head`. Made by `python scripts/make_docs.py` from the one option table, `core/options.py`.
+`/process_talking_head`. Made by `python scripts/make_docs.py` from the one option table (`core/options.py`).
 
 *Effect*: measured with the engine `lite` on the sample portrait and the sample speech, as
 `measure: with the default → with the value named`. "no" under *lite* marks options of the diffusion engine

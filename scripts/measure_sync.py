@@ -27,14 +27,13 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from core.engines.lite.lips import lip_gap
 from core.errors import BadAudio, BadImage, BadPath, EngineUnavailable, NoFace, TalkerError
 from core.media.audio import AudioLimits, read_audio
 from core.types import SAMPLE_RATE
 from scripts.phones import OPEN_VOWELS, PRESSED, Phone, letters_of, lips, load, visemes
 
 MAX_LAG = 12  # frames
-_LIP_PAIRS = ((13, 14), (82, 87), (312, 317))  # inner upper and lower lip
-_EYES = ((33, 133), (263, 362))  # corners
 _ROLLS = 400
 _SPEECH_BAND = (200.0, 4000.0)  # Hz
 _RANGE = 35.0  # dB below the loud parts where silence begins
@@ -149,7 +148,9 @@ def lip_gaps(video: Path) -> tuple[np.ndarray, np.ndarray, int]:
         for rgb, time in _pictures(video):
             found = mesh.process(rgb).multi_face_landmarks
             size = np.array([rgb.shape[1], rgb.shape[0]])
-            gaps.append(_gap(np.array([(p.x, p.y) for p in found[0].landmark]) * size) if found else np.nan)
+            gaps.append(
+                lip_gap(np.array([(p.x, p.y) for p in found[0].landmark]) * size) if found else np.nan
+            )
             times.append(time)
     gap = np.array(gaps)
     seen = np.isfinite(gap)
@@ -172,12 +173,6 @@ def _quiet() -> Iterator[None]:
         os.dup2(kept, 2)
         os.close(kept)
         os.close(nowhere)
-
-
-def _gap(points: np.ndarray) -> float:
-    right, left = (points[list(corners)].mean(0) for corners in _EYES)
-    lips_apart = np.mean([np.linalg.norm(points[a] - points[b]) for a, b in _LIP_PAIRS])
-    return float(lips_apart / np.linalg.norm(left - right))
 
 
 def _pictures(video: Path) -> Iterator[tuple[np.ndarray, float]]:

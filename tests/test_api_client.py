@@ -13,7 +13,8 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 
-from core.options import OPTIONS, Crop
+from core.option_table import OPTIONS
+from core.options import Crop
 from core.samples import SPEECH
 from tests.conftest import RunningApp
 

@@ -5,7 +5,8 @@ import pytest
 
 from core.engines.lite.behaviour import BLINK, Behaviour, blinks, mood
 from core.engines.lite.channels import POSE, Channel
-from core.options import EMOTIONS, parse_options
+from core.option_table import parse_options
+from core.options import EMOTIONS
 
 
 def speech(n: int, voiced: bool = True) -> np.ndarray:

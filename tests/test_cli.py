@@ -16,7 +16,7 @@ import soundfile
 from PIL import Image
 
 from core.errors import Cancelled
-from core.options import OPTIONS
+from core.option_table import OPTIONS
 from inference import _interruptible
 from tests.faces import astronaut_portrait, no_face
 from tests.sounds import speech_like

@@ -6,7 +6,7 @@ import pytest
 from core.atomic_components.controls import fade_alpha, with_total
 from core.engines.lite.channels import HIGHEST, LOWEST, POSE, TURN, Channel, rest
 from core.engines.lite.controls import controlled
-from core.options import parse_options
+from core.option_table import parse_options
 
 
 def driven(n: int) -> np.ndarray:

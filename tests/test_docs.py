@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from core.engines.lite.engine import LiteEngine
-from core.options import OPTIONS
+from core.option_table import OPTIONS
 from core.settings import Settings
 from scripts import make_docs
 from scripts.effects import OF_ONE, OF_TWO, TRIALS, measure

@@ -316,3 +316,16 @@ def test_the_next_start_removes_what_the_dead_left_and_spares_the_living(tmp_pat
         assert sorted(path.name for path in root.iterdir()) == sorted(
             [kept.parent.parent.name, kept.parent.parent.name + ".lock", "start.lock"]
         )
+
+
+def test_results_are_bounded_by_their_bytes(tmp_path: Path) -> None:
+    with closing(JobStore(tmp_path / "results", max_bytes=1000)) as store:
+        theirs = finish(store.create("bob"), bytes(400))
+        first, second = (finish(store.create("ann"), bytes(400)) for _ in range(2))
+        assert all(path.exists() for path in (theirs, first, second))  # room is made for the next one
+        waiting = store.create("ann")
+        assert [path.exists() for path in (theirs, first, second)] == [True, False, True]
+        assert len(store.list("ann")) == 2
+        finish(waiting, bytes(5000))
+        store.create("bob")
+        assert list((tmp_path / "results").rglob("*.mp4")) == [second]

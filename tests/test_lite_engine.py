@@ -21,7 +21,8 @@ from core.engines.lite.engine import DITTO_ONLY, LiteEngine
 from core.engines.lite.renderer import Canvas, LiteRenderer
 from core.engines.lite.source import frames as frames_of
 from core.errors import BadImage, BadPath, TooLong
-from core.options import Crop, GenerationOptions, parse_options
+from core.option_table import parse_options
+from core.options import Crop, GenerationOptions
 from core.settings import Settings
 from core.talker import Session
 from core.types import AvatarSource, Frame, RegisteredAvatar

@@ -1,5 +1,6 @@
 """A video as the source: its own head stays, its mouth (and on request its eyes) follow the speech."""
 
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,11 +11,12 @@ import pytest
 from core.aux_models.face_mesh import FaceMesh
 from core.engines.lite.engine import LiteEngine
 from core.engines.lite.lips import lip_gap
-from core.engines.lite.source import bridged, steadied, video_limits
-from core.errors import NoFace
+from core.engines.lite.reel import bridged, steadied
+from core.engines.lite.source import video_limits
+from core.errors import NoFace, StoreFailed
 from core.media.video import open_video
 from core.media.writer import VideoWriter
-from core.options import parse_options
+from core.option_table import parse_options
 from core.settings import Settings
 from core.talker import Session
 from core.types import AvatarSource, Frame
@@ -168,3 +170,79 @@ def test_the_canvas_holds_a_head_wherever_it_moves(engine: LiteEngine, tmp_path:
         eyes = eyes_of(mesh, shown)
     assert eyes[:, 0].min() > 60
     assert eyes[:, 0].max() < 260
+
+
+def _resident(name: str) -> int:
+    """KiB of memory that this process holds of mapped files of that name."""
+    total, inside = 0, False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if line.split(":")[0].count("-") == 1 and " " in line.split(":")[0]:
+            inside = name in line
+        elif inside and line.startswith("Rss:"):
+            total += int(line.split()[1])
+    return total
+
+
+def test_pictures_cost_no_memory(engine: LiteEngine, video: AvatarSource) -> None:
+    before = _resident("(deleted)")
+    options = parse_options({"resolution": "source"})
+    avatar = engine.register(video, options.crop)
+    packed = avatar.arrays["jpeg"]
+    with pytest.raises(ValueError, match="read-only"):
+        packed[0] = 1
+    assert _resident("(deleted)") == before
+    assert packed.sum() > 0
+    assert _resident("(deleted)") - before >= packed.nbytes // 1024, "it is mapped"
+    assert len(list(Session(engine, avatar, options).frames(chunks_of(np.zeros(16_000, np.float32), 6400))))
+    assert _resident("(deleted)") == before
+
+
+def test_a_full_disk_is_told(
+    engine: LiteEngine, video: AvatarSource, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TMPDIR", "/dev/full/none")
+    with pytest.raises(StoreFailed, match="TMPDIR"):
+        engine.register(video, parse_options({}).crop)
+
+
+def test_a_face_that_comes_late_is_waited_for(engine: LiteEngine, tmp_path: Path) -> None:
+    there = cv2.resize(astronaut_portrait(), (256, 256))
+    lead = [np.zeros_like(there)] * 20 + [cv2.resize(no_face("blank"), (256, 256))] * 8  # looked for till 30
+    source = _write(tmp_path / "late.mp4", lead + [there] * 8)
+    avatar = engine.register(source, parse_options({}).crop)
+    assert avatar.n_frames == 36
+    centres, places = avatar.arrays["rig.centres"], avatar.arrays["crop_to_source"]
+    assert np.array_equal(centres[0], centres[27])
+    assert np.abs(places - places[-1]).max() < 2
+    alone = engine.register(_write(tmp_path / "alone.mp4", [there] * 8), parse_options({}).crop)
+    teeth = [one.arrays["rig.teeth"][0].astype(int) for one in (avatar, alone)]
+    assert np.abs(teeth[0][..., :3].mean((0, 1)) - teeth[1][..., :3].mean((0, 1))).max() < 8
+    shown = frames(engine, source, speech_like(2.0)[0].astype(np.float32))
+    assert len(shown) == 50
+    assert shown[0].rgb.mean() < 10 < shown[40].rgb.mean()
+
+
+def test_no_face_in_any_frame_is_told(engine: LiteEngine, tmp_path: Path) -> None:
+    blank = cv2.resize(no_face("blank"), (256, 256))
+    with pytest.raises(NoFace, match="No face was found"):
+        engine.register(_write(tmp_path / "none.mp4", [blank] * 30), parse_options({}).crop)
+
+
+def test_a_video_that_is_stored_turned_comes_upright(engine: LiteEngine, tmp_path: Path) -> None:
+    upright = cv2.resize(astronaut_portrait(), (384, 384))[:, 32:352]
+    plain = engine.register(_write(tmp_path / "plain.mp4", [upright] * 3), parse_options({}).crop)
+    path = tmp_path / "phone.mp4"
+    _write(path, [np.ascontiguousarray(np.rot90(upright))] * 3)
+    content = bytearray(path.read_bytes())
+    at = content.index(b"tkhd") + 44  # the display matrix of the track: shown a quarter turn to the right
+    content[at : at + 36] = struct.pack(">9i", 0, 1 << 16, 0, -1 << 16, 0, 0, 0, 0, 1 << 30)
+    path.write_bytes(content)
+    options = parse_options({"resolution": "source"})
+    turned = engine.register(AvatarSource(path=path), options.crop)
+    assert turned.size == plain.size == (320, 384)
+    assert np.abs(turned.arrays["crop_to_source"] - plain.arrays["crop_to_source"]).max() < 3
+    sound = speech_like(0.5)[0].astype(np.float32)
+    pairs = zip(*(Session(engine, one, options).frames(chunks_of(sound, 6400)) for one in (turned, plain)))
+    for one, other in pairs:
+        assert one.rgb.shape == (384, 320, 3)
+        assert np.abs(one.rgb.astype(int) - other.rgb).mean() < 6

@@ -3,7 +3,8 @@
 import pytest
 
 from core.errors import BadOption
-from core.options import OPTIONS, PRESETS, GenerationOptions, flat, parse_options
+from core.option_table import OPTIONS, PRESETS, flat, parse_options
+from core.options import GenerationOptions
 
 
 def test_defaults_are_dittos() -> None:
@@ -58,7 +59,12 @@ def test_emotions(value: object, rows: tuple) -> None:
         ({"ctrl_info": {"2": {"delta_pitch": 99}}}, "2.delta_pitch"),
         ({"ctrl_info": {"2": {"nod": 1}}}, "2.nod"),
         ({"ctrl_info": {"-1": {}}}, "ctrl_info"),
-        ({"delta_eye_open_n": -4}, "-1 .. 3000"),
+        ({"delta_eye_open_n": -4}, "greater than or equal to -1 (given: '-4')"),
+        ({"delta_eye_open_n": "5,20"}, "greater than or equal to 10 (given: '5')"),
+        ({"delta_eye_open_n": [20, 9]}, "greater than or equal to 10 (given: '9')"),
+        ({"delta_eye_open_n": []}, "list of gaps is empty"),
+        ({"delta_eye_open_n": "[]"}, "list of gaps is empty"),
+        ({"delta_eye_open_n": "x"}, "valid integer"),
         ({"crop_flag_do_rot": "maybe"}, "true | false"),
         ({"use_d_keys": "nose"}, "use_d_keys"),
     ],

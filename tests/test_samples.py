@@ -3,6 +3,10 @@
 import json
 import os
 import re
+import signal
+import subprocess
+import sys
+import time
 import wave
 from itertools import pairwise
 from pathlib import Path
@@ -14,6 +18,7 @@ from core.errors import BadOption
 from core.media.writer import VideoWriter
 from core.samples import PHONES, SPEECH, sample_portrait
 from scripts import contact_sheet, demo
+from tests.conftest import ROOT
 
 
 def test_the_sample_portrait_is_a_fresh_square_picture() -> None:
@@ -46,6 +51,25 @@ def test_the_demo_tells_in_one_line_that_it_cannot_write(
     assert demo.main() == 2
     said = capsys.readouterr().err
     assert re.fullmatch(r"error: Cannot write '.*portrait.png': .* Free some space or rights there.\n", said)
+
+
+def test_an_interrupt_of_the_demos_imports_is_told_in_one_line() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "scripts/demo.py"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background shell switched it off
+    )
+    maps = Path(f"/proc/{process.pid}/maps")
+    deadline = time.monotonic() + 30
+    while "pydantic_core" not in maps.read_text() and time.monotonic() < deadline:
+        time.sleep(0.002)
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=30)
+    assert (process.returncode, stdout) == (130, "")
+    assert stderr == "error: Stopped; no file was written.\n"
 
 
 def test_a_contact_sheet_shows_the_wanted_frames(tmp_path: Path) -> None:

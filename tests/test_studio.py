@@ -8,7 +8,8 @@ import soundfile
 
 from core.engines import registry
 from core.errors import InputError, NotYours, UnknownToken
-from core.options import Crop, parse_options
+from core.option_table import parse_options
+from core.options import Crop
 from core.settings import Settings
 from core.studio import Studio, Talk
 from core.types import AvatarSource, RegisteredAvatar

@@ -14,7 +14,8 @@ import pytest
 
 from core.errors import BadPath
 from core.optimization.avatar_cache import AvatarInfo
-from core.options import EMOTIONS, OPTIONS, PRESETS, flat, parse_options
+from core.option_table import OPTIONS, PRESETS, flat, parse_options
+from core.options import EMOTIONS
 from core.settings import Settings
 from core.talker import Progress
 from tests.conftest import ROOT, UPLOAD_MIB, RunningApp

@@ -6,7 +6,8 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
-from core.options import EMOTIONS, GROUPS, OPTIONS, PRESETS, OptionSpec
+from core.option_table import GROUPS, OPTIONS, PRESETS, OptionSpec
+from core.options import EMOTIONS
 from ui.texts import say, text
 
 BASIC = ("emo", "resolution")  # these have their place beside the preset

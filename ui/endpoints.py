@@ -10,7 +10,8 @@ import gradio as gr
 from gradio.data_classes import FileData
 
 from core.errors import BadImage, BadOption
-from core.options import OPTIONS, Crop, parse_options
+from core.option_table import OPTIONS, parse_options
+from core.options import Crop
 from core.studio import Scope, Studio
 from core.talker import Progress
 from core.types import AvatarSource

@@ -11,7 +11,7 @@ from pathlib import Path
 import gradio as gr
 from gradio.i18n import I18nData
 
-from core.options import OPTIONS
+from core.option_table import OPTIONS
 
 LANGUAGES = ("en", "zh", "ja", "ko")
 _LOCALES = Path(__file__).parent / "locales"

@@ -13,7 +13,8 @@ import gradio as gr
 
 from core.contracts import warnings
 from core.errors import BadAudio, InputError, TalkerError
-from core.options import GenerationOptions, flat, parse_options
+from core.option_table import flat, parse_options
+from core.options import GenerationOptions
 from core.studio import Studio, Talk
 from core.talker import Progress
 from core.types import AvatarSource

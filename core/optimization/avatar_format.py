@@ -24,6 +24,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from core.mapped import blocks
 from core.types import RegisteredAvatar
 
 _DTYPES = {
@@ -82,13 +83,17 @@ def write_avatar(path: Path, avatar: RegisteredAvatar, thumbnail: bytes) -> None
         notes=avatar.notes,
         thumbnail=thumbnail,
     ).model_dump_json()
-    about = {"card": card, "crc32": _checksum(card, table, (array.data for _, array in arrays))}
+    about = {
+        "card": card,
+        "crc32": _checksum(card, table, (block for _, array in arrays for block in blocks(array))),
+    }
     header = json.dumps({_ABOUT: about, **table}).encode()
     header += b" " * (-len(header) % 8)
     with path.open("wb") as file:
         file.write(len(header).to_bytes(8, "little") + header)
         for _, array in arrays:
-            file.write(array.data)
+            for block in blocks(array):
+                file.write(block)
         file.flush()
         os.fsync(file.fileno())
 

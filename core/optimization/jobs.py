@@ -63,6 +63,7 @@ class Job:
         self.id, self.owner, self.folder = job_id, owner, folder
         self.status = JobStatus()
         self.changed = time.monotonic()
+        self.result_bytes = 0
         self._lock = threading.Lock()
         self._stop = threading.Event()
 
@@ -114,6 +115,7 @@ class Job:
         if result.parent != self.folder or not result.is_file():
             raise ValueError(f"the result of a job is a file in its folder, not {result}")
         with self._lock:
+            self.result_bytes = result.stat().st_size
             self._set(replace(self.status, state=State.DONE, fraction=1.0, eta_s=0.0, result=result))
 
     def _check(self) -> None:
@@ -133,12 +135,14 @@ class JobStore:
     """The jobs of this process. Safe to use from any number of threads; owners see their own only.
 
     Jobs that do not run expire `ttl_s` after their last change (by the monotonic clock, which no one
-    sets), with their files. Of more than `max_jobs` the finished ones go first, the asker's own before
-    others'. Raises BadPath where `root` cannot be used, StoreFailed where the disk is full.
+    sets), with their files. Of more than `max_jobs`, or of results of more than `max_bytes` in all, the
+    oldest finished ones go as the next job is made, the asker's own before others'. Raises BadPath where `root` cannot be used, StoreFailed where the disk is full.
     """
 
-    def __init__(self, root: Path, *, ttl_s: float = 86_400.0, max_jobs: int = 256) -> None:
-        self._ttl_s, self._max_jobs = ttl_s, max_jobs
+    def __init__(
+        self, root: Path, *, ttl_s: float = 86_400.0, max_jobs: int = 256, max_bytes: int = 4 * 2**30
+    ) -> None:
+        self._ttl_s, self._max_jobs, self._max_bytes = ttl_s, max_jobs, max_bytes
         self._jobs: dict[str, Job] = {}
         self._lock = threading.Lock()
         self._alive = ExitStack()
@@ -153,11 +157,7 @@ class JobStore:
         """A new job, queued, with an empty folder. Raises Busy where too many are open."""
         with self._lock:
             self._expire()
-            while len(self._jobs) >= self._max_jobs:
-                finished = [job for job in self._jobs.values() if job.status.state not in _OPEN]
-                if not finished:
-                    raise Busy(f"{len(self._jobs)} jobs wait already.", "Try again later.")
-                self._drop(min(finished, key=lambda job: (job.owner != owner, job.changed)))
+            self._make_room(owner)
             job_id = secrets.token_urlsafe(24)
             job = Job(job_id, owner, self._folder / job_id)
             try:
@@ -204,6 +204,17 @@ class JobStore:
             shutil.rmtree(self._folder, ignore_errors=True)
             _life(self._folder).unlink(missing_ok=True)
             self._alive.close()
+
+    def _make_room(self, owner: str) -> None:
+        finished = [job for job in self._jobs.values() if job.status.state not in _OPEN]
+        finished.sort(key=lambda job: (job.owner != owner, job.changed), reverse=True)
+        kept = sum(job.result_bytes for job in finished)
+        while finished and (len(self._jobs) >= self._max_jobs or kept > self._max_bytes):
+            oldest = finished.pop()
+            kept -= oldest.result_bytes
+            self._drop(oldest)
+        if len(self._jobs) >= self._max_jobs:
+            raise Busy(f"{len(self._jobs)} jobs wait already.", "Try again later.")
 
     def _expire(self) -> None:
         oldest = time.monotonic() - self._ttl_s

@@ -22,7 +22,8 @@ from core.engines.lite.rig import CROP
 from core.engines.lite.speech import LOOKAHEAD, SpeechNet
 from core.errors import BadImage, BadPath
 from core.media.container import check_size
-from core.options import OPTIONS, Crop, GenerationOptions
+from core.option_table import OPTIONS
+from core.options import Crop, GenerationOptions
 from core.settings import Settings
 from core.types import AudioChunk, AvatarSource, Frame, RegisteredAvatar
 

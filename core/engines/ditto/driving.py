@@ -1,0 +1,81 @@
+"""Sound -> the motion that drives a face, frame by frame: features, condition rows, motion model."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from core.atomic_components.audio2motion import WINDOW, MotionRules, Predict, motion_rows
+from core.atomic_components.condition import ConditionRows
+from core.atomic_components.speech_features import offline_features, online_features
+from core.atomic_components.windows import frame_count
+from core.aux_models.hubert import ChunkSize, Hubert
+from core.types import SAMPLES_PER_FRAME, AudioChunk
+
+DEFAULT_CHUNK = ChunkSize()
+
+
+@dataclass(frozen=True)
+class Driving:
+    """One clip's motion, rows (265,) float32.
+
+    `source` (265,) is the source's own motion, `limits` (2, 265) or None
+    the least and greatest value of each column.
+    """
+
+    hubert: Hubert
+    conditions: ConditionRows
+    predict: Predict
+    source: np.ndarray
+    rules: MotionRules
+    chunk: ChunkSize = DEFAULT_CHUNK
+    limits: np.ndarray | None = None
+
+    def __call__(self, sound: Iterable[AudioChunk]) -> Iterator[np.ndarray]:
+        """Rows of motion as soon as they are settled; online, `overlap` rows of lead-in come first."""
+        heard = 0
+
+        def counted() -> Iterator[AudioChunk]:
+            nonlocal heard
+            for chunk in sound:
+                heard += len(chunk.samples)
+                yield chunk
+
+        rows = self._condition_rows(counted())
+        given = -self.lead
+        for piece in motion_rows(rows, self.source, self.predict, self.rules):
+            for row in piece[: max(0, frame_count(heard) - given)]:
+                yield row if self.limits is None else row.clip(*self.limits)
+            given += len(piece)
+
+    @property
+    def lead(self) -> int:
+        """Rows that come before the clip's first: motion in the silence before it."""
+        return self.rules.overlap if self.rules.online else 0
+
+    def _condition_rows(self, sound: Iterable[AudioChunk]) -> Iterator[np.ndarray]:
+        """The rows of all frames. Online those of the silence before the clip too, numbered below 0, and
+        at the end the last sound repeated until a window is complete."""
+        if not self.rules.online:
+            yield from self._rows(offline_features(sound, self.hubert, self.chunk), 0)
+            return
+        silence = [AudioChunk(np.zeros(self.lead * SAMPLES_PER_FRAME, np.float32), 0)]
+        before = offline_features(silence, self.hubert, DEFAULT_CHUNK)
+        yield from self._rows(before, -self.lead)
+        yield from self._rows(self._completed(online_features(sound, self.hubert, self.chunk)), 0)
+
+    def _rows(self, blocks: Iterable[np.ndarray], frame: int) -> Iterator[np.ndarray]:
+        for block in blocks:
+            yield self.conditions(block, frame)
+            frame += len(block)
+
+    def _completed(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        count, last = self.lead, None
+        for block in blocks:
+            yield block
+            count, last = count + len(block), block[-1:]
+        if last is not None:
+            missing = (
+                WINDOW - count if count < WINDOW else self.rules.step - (count - WINDOW) % self.rules.step
+            )
+            yield last.repeat(missing, axis=0)

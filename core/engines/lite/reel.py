@@ -1,0 +1,140 @@
+"""A source video: its pictures kept in a file, its face followed from frame to frame."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+
+import cv2
+import numpy as np
+
+from core.atomic_components.smooth import centred_mean
+from core.aux_models.face_mesh import Face, FaceMesh
+from core.engines.lite.lips import LIP_POINTS
+from core.errors import BadImage, NoFace
+from core.mapped import Spool, forget
+from core.media.image import resize_to
+from core.media.video import VideoFile
+from core.options import Crop
+from core.types import FPS
+
+_LOST = 10  # frames a face may be hidden; its points are interpolated meanwhile
+_GLANCE = 5  # after a second without any, only every so many frames are searched for a first face
+_JPEG = [cv2.IMWRITE_JPEG_QUALITY, 96, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+
+
+@dataclass(frozen=True)
+class Reel:
+    """A video's pictures as JPEGs one after another, mapped, with where each ends; mesh points where seen.
+
+    `size` is (width, height) of the pictures.
+    """
+
+    jpeg: np.ndarray
+    ends: np.ndarray
+    found: list[np.ndarray | None]
+    size: tuple[int, int]
+    notes: tuple[str, ...]
+
+
+class _Follower:
+    """An eye on one face through a video."""
+
+    def __init__(self, mesh: FaceMesh) -> None:
+        self._mesh = mesh
+        self._last: Face | None = None
+        self.found: list[np.ndarray | None] = []
+        self.notes: tuple[str, ...] = ()
+        self.missed: NoFace | None = None  # why the first frame cannot be used, until one can
+
+    def look(self, rgb: np.ndarray) -> None:
+        """Find the face in the next frame; before the first one, not in every frame: a search takes long."""
+        index = len(self.found)
+        face: Face | None = None
+        if self._last is not None:
+            face = self._mesh.track(rgb, self._last)
+        elif index < FPS or index % _GLANCE == 0:
+            try:
+                face, self.notes = self._mesh.largest(rgb)
+            except NoFace as error:
+                self.missed = self.missed or error
+        self._last = face or self._last
+        self.found.append(None if face is None else face.points)
+
+    @property
+    def seen(self) -> bool:
+        return self._last is not None
+
+    @property
+    def lost(self) -> bool:
+        """The face was there and stays away, as `bridged` will say; a search in all frames takes minutes."""
+        return self.seen and all(points is None for points in self.found[-_LOST - 1 :])
+
+
+def watched(
+    video: VideoFile,
+    crop: Crop,
+    most: int,
+    mesh: FaceMesh,
+    spool: Spool,
+    progress: Callable[[float], None],
+) -> Reel:
+    """Read the video, at most `most` frames, and follow its face. Raises NoFace, BadImage, StoreFailed."""
+    limit = min(crop.template_n_frames, most) if crop.template_n_frames > 0 else most
+    expected = min(limit, video.duration_s * FPS) if video.duration_s else limit
+    follower = _Follower(mesh)
+    ends: list[int] = []
+    size = (0, 0)
+    for rgb in video.frames(limit):
+        rgb = resize_to(rgb, crop.max_size)
+        follower.look(rgb)
+        if follower.lost:
+            break
+        spool.append(cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), _JPEG)[1].data)
+        ends.append(spool.size)
+        size = (rgb.shape[1], rgb.shape[0])
+        progress(min(len(ends) / expected, 1.0))
+    if not follower.seen:
+        raise follower.missed or BadImage("The source video has no pictures.", "Use a video that plays.")
+    return Reel(spool.array(), np.array(ends), follower.found, size, follower.notes)
+
+
+def picture(jpeg: np.ndarray, ends: np.ndarray, at: int) -> np.ndarray:
+    """Frame `at` of JPEGs that lie one after another, uint8 (H, W, 3) RGB."""
+    packed = jpeg[int(ends[at - 1]) if at else 0 : int(ends[at])]
+    rgb = cv2.cvtColor(cv2.imdecode(np.asarray(packed), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    forget(jpeg)  # a long video's pictures would add up while it plays
+    return rgb
+
+
+def bridged(found: list[np.ndarray | None]) -> np.ndarray:
+    """Points of every frame (n, 478, 3); short gaps are interpolated. Raises NoFace for a long one.
+
+    Frames before the first face, however many, have the points of that one.
+    """
+    seen = [index for index, points in enumerate(found) if points is not None]
+    edges = [*seen, len(found)]
+    for before, after in pairwise(edges):
+        if after - before - 1 > _LOST:
+            raise NoFace(
+                f"The face is lost in the video at {(before + 1) / FPS:.1f} s for over {_LOST / FPS} s.",
+                "Use a video in which one face stays in view, or fewer frames (template_n_frames).",
+            )
+    known = np.stack([points for points in found if points is not None])
+    flat = known.reshape(len(known), -1)
+    at = np.arange(len(found))
+    filled = np.stack([np.interp(at, seen, flat[:, column]) for column in range(flat.shape[1])], axis=1)
+    return filled.reshape(len(found), *known.shape[1:]).astype(np.float32)
+
+
+def steadied(points: np.ndarray, k: int) -> np.ndarray:
+    """Landmarks (n, 478, 3) freed of jitter: each face's shape in its own frame is smoothed over `k` frames.
+
+    The head's own motion is kept as it is, so nothing lags behind a moving head; so are the lips,
+    which move within a few frames when the person in the video speaks.
+    """
+    centre = points.mean(1, keepdims=True)
+    spread = np.linalg.norm(points - centre, axis=2).mean(1)[:, None, None]
+    shape = (points - centre) / spread
+    smooth = centred_mean(shape, k)
+    smooth[:, LIP_POINTS] = shape[:, LIP_POINTS] + (smooth - shape)[:, LIP_POINTS].mean(1, keepdims=True)
+    return (smooth * spread + centre).astype(np.float32)
