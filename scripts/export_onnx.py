@@ -44,9 +44,10 @@ def export(spec: NetworkSpec, module: torch.nn.Module, path: Path) -> float:
         path.parent.mkdir(parents=True, exist_ok=True)
         _trace(spec, module, unfinished)
         model = onnx.load(unfinished)
-        replace_grid_samples(model, "GridSample", path.name)
+        replaced = replace_grid_samples(model, "GridSample", path.name)
         onnx.checker.check_model(model, full_check=True)
-        onnx.save(model, unfinished)
+        if replaced:
+            onnx.save(model, unfinished)
         del model
         difference = compare(spec, module, unfinished)
         unfinished.replace(path)

@@ -122,7 +122,7 @@ class _Handler(BaseHTTPRequestHandler):
         if path in self.hub.hold:
             self.wfile.write(content[:half])
             self.wfile.flush()
-            self.hub.hold[path].wait(30)
+            self.hub.hold[path].wait(60)
             content = content[half:]
         elif path and self._due(self.hub.cut, path):
             self.wfile.write(content[:half])

@@ -98,13 +98,17 @@ def test_a_content_that_stays_wrong_is_never_used(
     assert_right(download(ONNX, settings, to=to, hub=at(hub)), hub.commits[FIRST])
 
 
-@pytest.mark.parametrize("where", ["cache", "folder"])
-def test_a_file_damaged_later_is_healed(where: str, hub: FakeHub, settings: Settings, tmp_path: Path) -> None:
+@pytest.mark.parametrize("where", ["cache", "cache without links", "folder"])
+def test_a_file_damaged_later_is_healed(
+    where: str, hub: FakeHub, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_SYMLINKS", where == "cache without links")
     if where == "folder":
         settings = settings.model_copy(update={"models": tmp_path / "there"})
     made = ensure(ONNX, settings, hub=at(hub))
     for damage in (b"", b"short", bytes(len(hub.commits[FIRST][WARP]))):
         made.files["warp_network"].write_bytes(damage)
+        assert made.files["warp_network"].is_symlink() == (where == "cache")
         assert_right(ensure(ONNX, settings, hub=at(hub)), hub.commits[FIRST])
 
 
@@ -147,7 +151,9 @@ def test_a_file_that_the_hub_lists_but_does_not_give(hub: FakeHub, settings: Set
         ensure(ONNX, settings, hub=at(hub))
 
 
-def test_a_hub_that_is_away(hub: FakeHub, settings: Settings) -> None:
+def test_a_hub_that_is_away(
+    hub: FakeHub, settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     away = Hub("http://127.0.0.1:9")
     started = time.monotonic()
     with pytest.raises(EngineUnavailable, match=r"The hub cannot be reached.*VISAVIS_MODELS"):
@@ -156,7 +162,10 @@ def test_a_hub_that_is_away(hub: FakeHub, settings: Settings) -> None:
     assert ensure(ONNX, settings, hub=away).files == made.files
     with pytest.raises(EngineUnavailable, match="The hub cannot be reached"):
         ensure(VARIANTS["ditto-pytorch"], settings, hub=away)
-    assert time.monotonic() - started < 10, "an absent hub is told without long retries"
+    with pytest.raises(EngineUnavailable, match="The hub cannot be reached"):
+        ensure(ONNX, settings.model_copy(update={"models": tmp_path / "empty"}), hub=away)
+    assert caplog.text == "", "one error says it all"
+    assert time.monotonic() - started < 20, "an absent hub is told without long retries"
 
 
 @pytest.mark.parametrize(
@@ -283,7 +292,7 @@ def start(hub: FakeHub, tmp_path: Path, *more: str) -> subprocess.Popen[str]:
 
 def wait_for_half(hub: FakeHub, tmp_path: Path, process: subprocess.Popen[str]) -> None:
     """Until the process is in the middle of the file that the hub holds."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while WARP not in hub.fetched() or not list(tmp_path.rglob("*.incomplete")):
         assert process.poll() is None and time.monotonic() < deadline, process.communicate()
         time.sleep(0.01)
@@ -315,7 +324,7 @@ def test_an_interrupt_is_told_in_one_line(which: signal.Signals, hub: FakeHub, t
         try:
             wait_for_half(hub, tmp_path, process)
             process.send_signal(which)
-            _, stderr = process.communicate(timeout=30)
+            _, stderr = process.communicate(timeout=60)
         finally:
             process.kill()
     assert (process.returncode, stderr) == (130, "error: Stopped; nothing half-written is left.\n")
@@ -335,7 +344,7 @@ def test_a_second_download_waits_for_the_first(hub: FakeHub, settings: Settings,
         try:
             wait_for_half(hub, tmp_path, process)
             made = ensure(ONNX, settings, hear, at(hub))
-            assert process.wait(timeout=30) == 0
+            assert process.wait(timeout=60) == 0
         finally:
             process.kill()
     assert "wait" in heard

@@ -326,6 +326,9 @@ def test_results_are_bounded_by_their_bytes(tmp_path: Path) -> None:
         waiting = store.create("ann")
         assert [path.exists() for path in (theirs, first, second)] == [True, False, True]
         assert len(store.list("ann")) == 2
-        finish(waiting, bytes(5000))
+        third = finish(waiting, bytes(500))
+        store.create("bob")  # his own goes first
+        assert [path.exists() for path in (theirs, second, third)] == [False, True, True]
+        large = finish(store.create("ann"), bytes(5000))
         store.create("bob")
-        assert list((tmp_path / "results").rglob("*.mp4")) == [second]
+        assert not any(path.exists() for path in (second, third, large))

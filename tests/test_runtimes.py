@@ -112,24 +112,29 @@ def test_sizes_declared_for_another_input_size_are_not_believed(tmp_path: Path) 
     assert network(LANDMARKS)["landmarks"].shape == (1, 406)
 
 
-def misfits() -> list[tuple[str, NetworkSpec, NetworkSpec, str]]:
-    """(what, the spec asked for, the spec of the file, words of the error)."""
-    narrow = WARP_NETWORK._replace(inputs=(Port("feature_3d", (1, 32, 8, 64, 64)), *WARP_NETWORK.inputs[1:]))
-    return [
-        ("another network", WARP_NETWORK, DECODER, "inputs are feature, expected feature_3d, kp_source, kp_d"),
-        ("wrong size", WARP_NETWORK, narrow, r"feature_3d is \(1, 32, 8, 64, 64\), expected \(1, 32, 16, 64, 64\)"),
-        ("wrong rank", LANDMARK106, LANDMARK106._replace(inputs=(Port("data", (3, 192, 192)),)), r"\(3, 192, 192\)"),
-        ("wrong output", STITCH_NETWORK, STITCH_NETWORK._replace(outputs=(Port("out", (1, 65)),)),
-         r"output out is \(1, 65\), expected \(1, 21, 3\)"),
-        ("too few outputs", MOTION_EXTRACTOR, MOTION_EXTRACTOR._replace(outputs=MOTION_EXTRACTOR.outputs[:6]),
-         "expected 7 or more"),
-        ("wrong type", LMDM, LMDM._replace(inputs=(*LMDM.inputs[:3], Port("time_cond", (1,)))),
-         r"time_cond is tensor\(float\), expected int64"),
-    ]  # fmt: skip
+NARROW = WARP_NETWORK._replace(inputs=(Port("feature_3d", (1, 32, 8, 64, 64)), *WARP_NETWORK.inputs[1:]))
+FLOAT_TIME = LMDM._replace(inputs=(*LMDM.inputs[:3], Port("time_cond", (1,))))
 
 
 @pytest.mark.parametrize(
-    ("spec", "found", "words"), [row[1:] for row in misfits()], ids=[row[0] for row in misfits()]
+    ("spec", "found", "words"),
+    [
+        (WARP_NETWORK, DECODER, "inputs are feature, expected feature_3d, kp_source, kp_driving"),
+        (WARP_NETWORK, NARROW, r"feature_3d is \(1, 32, 8, 64, 64\), expected \(1, 32, 16, 64, 64\)"),
+        (LANDMARK106, LANDMARK106._replace(inputs=(Port("data", (3, 192, 192)),)), r"is \(3, 192, 192\)"),
+        (
+            STITCH_NETWORK,
+            STITCH_NETWORK._replace(outputs=(Port("out", (1, 65)),)),
+            r"output out is \(1, 65\), expected \(1, 21, 3\)",
+        ),
+        (
+            MOTION_EXTRACTOR,
+            MOTION_EXTRACTOR._replace(outputs=MOTION_EXTRACTOR.outputs[:6]),
+            "outputs are pitch, yaw, roll, t, exp, scale, expected 7 or more",
+        ),
+        (LMDM, FLOAT_TIME, r"time_cond is tensor\(float\), expected int64"),
+    ],
+    ids=["another network", "size", "rank", "output", "too few outputs", "type"],
 )
 def test_a_file_that_does_not_fit_is_refused(
     tmp_path: Path, spec: NetworkSpec, found: NetworkSpec, words: str
@@ -316,11 +321,13 @@ def test_the_provider_that_runs_is_read_not_believed(
 ) -> None:
     """ONNX Runtime falls back to the CPU by itself when CUDA cannot start; that is told."""
     asked: list[object] = []
+    options: list[onnx_runtime.ort.SessionOptions] = []
     real: Callable[..., object] = onnx_runtime.ort.InferenceSession
 
-    def session(model: object, options: object, providers: list[object]) -> object:
+    def session(model: object, option: object, providers: list[object]) -> object:
         asked.extend(providers)
-        made = real(model, options, providers=["CPUExecutionProvider"])
+        options.append(option)
+        made = real(model, option, providers=["CPUExecutionProvider"])
         monkeypatch.setattr(made, "get_providers", lambda: [started])
         return made
 
@@ -331,7 +338,8 @@ def test_the_provider_that_runs_is_read_not_believed(
         with pytest.raises(EngineUnavailable, match="could not start CUDA"):
             OnnxNetwork(LANDMARK203, path, "cuda:1")
     else:
-        assert OnnxNetwork(LANDMARK203, path, "cuda:1").provider == started
+        assert OnnxNetwork(LANDMARK203, path, "cuda:1", threads=3).provider == started
+        assert (options[0].intra_op_num_threads, options[0].inter_op_num_threads) == (3, 1)
     assert asked[0][0] == "CUDAExecutionProvider"  # type: ignore[index]
     assert asked[0][1]["device_id"] == "1"  # type: ignore[index]
 

@@ -95,6 +95,5 @@ def _fetch(hub: Hub, place: Place, record: Record, asset: Asset, start: Progress
             return checked(place, record, asset, look)
         except CorruptCheckpoint as error:
             wrong = error.message
-    path.resolve().unlink(missing_ok=True)
-    path.unlink(missing_ok=True)
+    place.remove(asset.path, record.commit)
     raise CorruptCheckpoint(f"Fetched twice and wrong: {wrong}", "Try again later, or on another network.")

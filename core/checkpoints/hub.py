@@ -67,13 +67,15 @@ class Hub:
     def fetch(
         self, path: str, commit: str, place: Place, anew: bool, on_bytes: Callable[[int], None]
     ) -> None:
-        """Bring one file into a place; `anew` even if one of its name is there.
+        """Bring one file into a place; `anew` instead of one that is there.
 
         `on_bytes` hears how many bytes came, about every 10 MiB; what it raises ends the download, of
         which then nothing is left. Raises MissingCheckpoint, StoreFailed (disk full).
         """
         into_cache = isinstance(place, HubCache)
         with _translated(commit, path):
+            if anew:
+                place.remove(path, commit)  # where links are not to be had, an old copy would stay
             hf_hub_download(
                 REPOSITORY,
                 path,

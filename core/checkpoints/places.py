@@ -58,6 +58,10 @@ class Place:
         """Size and digest of a file as far as its name tells them."""
         return None
 
+    def remove(self, path: str, commit: str) -> None:
+        """Remove a file. Raises OSError."""
+        self.path_of(path, commit).unlink(missing_ok=True)
+
     def sweep(self) -> None:
         """Remove the unfinished files of downloads that were killed. Only for who holds `lock_file`."""
         for unfinished in self.lock_file.parent.rglob("*.incomplete"):
@@ -104,6 +108,11 @@ class HubCache(Place):
         if blob.parent.name == "blobs" and _NAMED.fullmatch(blob.name):
             return HubFile(blob.stat().st_size, blob.name)
         return None
+
+    def remove(self, path: str, commit: str) -> None:
+        """Remove a link and its blob, or what stands for them where there are no links. Raises OSError."""
+        self.path_of(path, commit).resolve().unlink(missing_ok=True)
+        super().remove(path, commit)
 
     def sweep(self) -> None:
         """Other programs may be fetching the same: what they hold the lock of is left alone."""

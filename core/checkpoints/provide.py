@@ -65,7 +65,8 @@ def ensure(
     place = place_for(settings, assets)
     record = _known(place, assets)
     may_fetch = settings.download == "auto" and may_ask(settings)
-    unasked = may_fetch and not place.ours
+    filled = any(place.path_of(asset.path, record.commit).exists() for asset in assets)
+    unasked = may_fetch and filled and not place.ours
     if unasked and not record.commit:
         record, unasked = _published(hub or Hub(), place, record), False
     files, wrong = survey(place, record, assets, report)

@@ -136,7 +136,8 @@ class JobStore:
 
     Jobs that do not run expire `ttl_s` after their last change (by the monotonic clock, which no one
     sets), with their files. Of more than `max_jobs`, or of results of more than `max_bytes` in all, the
-    oldest finished ones go as the next job is made, the asker's own before others'. Raises BadPath where `root` cannot be used, StoreFailed where the disk is full.
+    oldest finished ones go as the next job is made, the asker's own before others'. Raises BadPath
+    where `root` cannot be used, StoreFailed where the disk is full.
     """
 
     def __init__(

@@ -33,6 +33,9 @@ COMPOSITE = Limit(1, share=0.01)
 NETWORK = Limit(1e-4, of_peak=True)
 DEFORMATION = Limit(1e-4)
 DDIM = Limit(1e-3)
+MOTION = Limit(1e-4)  # keypoints of a whole run
+FRAME = Limit(0.5)  # of 255, before rounding
+FRAME_ROWS = Limit(0.02)  # the same, means of its rows
 
 
 class Result(NamedTuple):

@@ -32,7 +32,7 @@ _DRV = (slice(None, None, 4), slice(None, None, 7))  # what is kept of the drivi
 _MADE_UP = frozenset(("emo", "v_min_max_for_clip"))  # arrays that the kit uses and does not hold
 
 
-class _StubHubert:
+class StubHubert:
     def __call__(self, arrays: Mapping[str, np.ndarray]) -> Arrays:
         return {"encoding_out": stub_hubert(arrays["input_values"][0])}
 
@@ -61,7 +61,7 @@ class Clip:
         first = join_vector({name: value[:1] for name, value in source.items()})
         chunk = ChunkSize(*case.get("chunksize", (3, 5, 2)))
         self._stub = StubMotion(self.conditions)
-        hubert: Network = _StubHubert()
+        hubert: Network = StubHubert()
         self.driving = Driving(Hubert(hubert), rows, self._predict, first, rules, chunk)
         beyond = len(sound) - chunk.samples + chunk.past * SAMPLES_PER_FRAME
         self.complete_windows = max(0, 1 + beyond // (chunk.present * SAMPLES_PER_FRAME))

@@ -13,6 +13,7 @@ from core.atomic_components.canvas import canvas_of
 from core.atomic_components.smooth import CausalMean
 from core.aux_models.face_mesh import FaceMesh
 from core.contracts import Capabilities, StageClock
+from core.engines.content import blocks
 from core.engines.lite import source
 from core.engines.lite.behaviour import Behaviour
 from core.engines.lite.channels import POSE, Channel, rest
@@ -20,8 +21,6 @@ from core.engines.lite.controls import controlled
 from core.engines.lite.renderer import Canvas, LiteRenderer
 from core.engines.lite.rig import CROP
 from core.engines.lite.speech import LOOKAHEAD, SpeechNet
-from core.errors import BadImage, BadPath
-from core.media.container import check_size
 from core.option_table import OPTIONS
 from core.options import Crop, GenerationOptions
 from core.settings import Settings
@@ -50,8 +49,7 @@ class LiteEngine:
     def fingerprint(self, portrait: AvatarSource, crop: Crop) -> str:
         digest = hashlib.blake2b(digest_size=20)
         digest.update(f"{self.name} {_FORMAT} {crop.model_dump_json()}".encode())
-        most_mib = max(self._settings.max_image_mib, self._settings.max_video_mib)
-        for block in _blocks(portrait, int(most_mib * 2**20)):
+        for block in blocks(portrait, self._settings):
             digest.update(block)
         return digest.hexdigest()
 
@@ -129,20 +127,3 @@ class LiteEngine:
 
     def close(self) -> None:
         self._mesh.close()
-
-
-def _blocks(portrait: AvatarSource, most: int) -> Iterator[bytes]:
-    """The bytes of a source, once it is clear that it ends. Raises BadPath, BadImage, TooLong."""
-    file = portrait.path if portrait.path is not None else portrait.data
-    if file is None:
-        raise BadPath("No portrait was given.", "Give an image or a video.")
-    check_size(file, most, BadImage)
-    if isinstance(file, bytes):
-        yield file
-        return
-    try:
-        with file.open("rb") as opened:
-            while block := opened.read(1 << 20):
-                yield block
-    except OSError as error:
-        raise BadPath(f"Cannot read '{file}': {error.strerror}.", "Check its permissions.") from error

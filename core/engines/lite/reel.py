@@ -1,5 +1,6 @@
 """A source video: its pictures kept in a file, its face followed from frame to frame."""
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -18,7 +19,8 @@ from core.options import Crop
 from core.types import FPS
 
 _LOST = 10  # frames a face may be hidden; its points are interpolated meanwhile
-_GLANCE = 5  # after a second without any, only every so many frames are searched for a first face
+_GLANCE = 5  # every so many frames are searched for the first face,
+_PATIENCE = 10 * FPS  # and a fifth of those after as many frames without one
 _JPEG = [cv2.IMWRITE_JPEG_QUALITY, 96, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
 
 
@@ -37,28 +39,43 @@ class Reel:
 
 
 class _Follower:
-    """An eye on one face through a video."""
+    """An eye on one face through a video; `found` are its points in every frame so far."""
 
     def __init__(self, mesh: FaceMesh) -> None:
         self._mesh = mesh
         self._last: Face | None = None
+        self._passed: deque[np.ndarray] = deque(maxlen=_GLANCE - 1)  # frames since the last search
         self.found: list[np.ndarray | None] = []
         self.notes: tuple[str, ...] = ()
-        self.missed: NoFace | None = None  # why the first frame cannot be used, until one can
+        self.missed: NoFace | None = None  # why the first frame cannot be used
 
     def look(self, rgb: np.ndarray) -> None:
-        """Find the face in the next frame; before the first one, not in every frame: a search takes long."""
+        """Follow the face into the next frame; until one is found, search some frames, as that takes long."""
         index = len(self.found)
         face: Face | None = None
         if self._last is not None:
             face = self._mesh.track(rgb, self._last)
-        elif index < FPS or index % _GLANCE == 0:
-            try:
-                face, self.notes = self._mesh.largest(rgb)
-            except NoFace as error:
-                self.missed = self.missed or error
+        elif index % (_GLANCE if index < _PATIENCE else 5 * _GLANCE):
+            self._passed.append(rgb)
+        else:
+            face = self._searched(rgb)
         self._last = face or self._last
         self.found.append(None if face is None else face.points)
+
+    def _searched(self, rgb: np.ndarray) -> Face | None:
+        """The face in this frame; it is followed back into the frames before."""
+        try:
+            face, self.notes = self._mesh.largest(rgb)
+        except NoFace as error:
+            self.missed = self.missed or error
+            self._passed.clear()
+            return None
+        before: Face | None = face
+        for back, passed in enumerate(reversed(self._passed), 1):
+            before = before and self._mesh.track(passed, before)
+            self.found[-back] = before.points if before else None
+        self._passed.clear()
+        return face
 
     @property
     def seen(self) -> bool:

@@ -1,0 +1,27 @@
+"""The content of a portrait, for keys that equal content shares."""
+
+from collections.abc import Iterator
+
+from core.errors import BadImage, BadPath
+from core.media.container import check_size
+from core.settings import Settings
+from core.types import AvatarSource
+
+_BLOCK = 1 << 20
+
+
+def blocks(portrait: AvatarSource, settings: Settings) -> Iterator[bytes]:
+    """The bytes of a source, once it is clear that it ends. Raises BadPath, BadImage, TooLong."""
+    file = portrait.path if portrait.path is not None else portrait.data
+    if file is None:
+        raise BadPath("No portrait was given.", "Give an image or a video.")
+    check_size(file, int(max(settings.max_image_mib, settings.max_video_mib) * 2**20), BadImage)
+    if isinstance(file, bytes):
+        yield file
+        return
+    try:
+        with file.open("rb") as opened:
+            while block := opened.read(_BLOCK):
+                yield block
+    except OSError as error:
+        raise BadPath(f"Cannot read '{file}': {error.strerror}.", "Check its permissions.") from error

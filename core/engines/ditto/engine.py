@@ -1,0 +1,163 @@
+"""Ditto behind the house's one seam: registers portraits, and makes them talk."""
+
+import hashlib
+import random
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from core.atomic_components.audio2motion import WINDOW
+from core.atomic_components.controls import fade_alpha, with_total
+from core.atomic_components.keypoints import split_vector
+from core.atomic_components.loop import mirror_index
+from core.atomic_components.motion_stitch import MotionStitch
+from core.checkpoints.catalogue import CONFIG
+from core.contracts import Capabilities, StageClock
+from core.engines.content import blocks
+from core.engines.ditto import rules
+from core.engines.ditto.canvas import Canvas
+from core.engines.ditto.config import DefaultKwargs, DittoConfig
+from core.engines.ditto.config_file import read_published
+from core.engines.ditto.driving import Driving
+from core.engines.ditto.motion_model import MotionModel, SeededNoise
+from core.engines.ditto.networks import DittoNetworks
+from core.engines.ditto.registration import register, source_face, source_motion
+from core.option_table import OPTIONS
+from core.options import Crop, FrameControl, GenerationOptions
+from core.runtimes.devices import Precision
+from core.settings import Settings
+from core.types import SAMPLES_PER_FRAME, AudioChunk, AvatarSource, Frame, RegisteredAvatar
+
+_FORMAT = 1  # of the registered arrays; a change makes older cache entries misses
+_PLAIN = FrameControl()
+_WIDE_OPEN = 0.04  # change of the lips' expression, in the extractor's units, that a plot shows as 1
+_LIPS = np.array([3 * point + axis for point in (14, 17, 19, 20) for axis in range(3)])
+
+
+class DittoEngine:
+    """See `core.contracts.Engine`. Holds the networks; sessions share it.
+
+    `files` are the checkpoints by role, `identity` says which they are (a commit, or what else is known).
+    """
+
+    name = "ditto"
+    capabilities = Capabilities(
+        acts_on=frozenset(OPTIONS) - {"render_size"},
+        lookahead=WINDOW * SAMPLES_PER_FRAME,
+        video_only=frozenset(("template_n_frames", "smo_k_s", "eye_f0_mode")),
+    )
+
+    def __init__(
+        self,
+        settings: Settings,
+        files: Mapping[str, Path],
+        identity: str,
+        device: str = "cpu",
+        precision: Precision = "fp32",
+        threads: int = 1,
+    ) -> None:
+        self._settings, self._identity = settings, f"{identity} {precision}"
+        self._config: DittoConfig | None = read_published(files[CONFIG]) if CONFIG in files else None
+        self._networks = DittoNetworks(files, settings.license_profile, device, precision, threads)
+
+    @property
+    def loaded(self) -> dict[str, Path]:
+        """The files that are in use, by role."""
+        return dict(self._networks.loaded)
+
+    def fingerprint(self, source: AvatarSource, crop: Crop) -> str:
+        digest = hashlib.blake2b(digest_size=20)
+        about = f"{self.name} {_FORMAT} {self._identity} {self._settings.license_profile}"
+        digest.update(f"{about} {crop.model_dump_json()}".encode())
+        for block in blocks(source, self._settings):
+            digest.update(block)
+        return digest.hexdigest()
+
+    def register(
+        self, source: AvatarSource, crop: Crop, progress: Callable[[float], None] = lambda fraction: None
+    ) -> RegisteredAvatar:
+        key = self.fingerprint(source, crop)
+        return register(source, crop, key, self._networks.source, self._settings, progress)
+
+    def preview(self, avatar: RegisteredAvatar) -> np.ndarray:
+        return Canvas(avatar, GenerationOptions().output.resolution).base(0)
+
+    def canvas_size(self, avatar: RegisteredAvatar, options: GenerationOptions) -> tuple[int, int]:
+        return Canvas(avatar, options.output.resolution).size
+
+    def animate(
+        self,
+        avatar: RegisteredAvatar,
+        audio: Iterator[AudioChunk],
+        options: GenerationOptions,
+        rng: np.random.Generator,
+        clock: StageClock,
+    ) -> Iterator[Frame]:
+        with clock.stage("prepare"):
+            canvas = Canvas(avatar, options.output.resolution)
+            subject = rules.Subject(source_motion(avatar), source_face(avatar), avatar.is_image)
+            stage = self._stage(subject, options, rng)
+            features = avatar.arrays["features"]
+        rows = with_total(self.driving(subject, options, rng)(audio), max(options.stitch.fade_out, 0))
+        index = 0
+        while True:
+            with clock.stage("motion"):
+                row, total = next(rows, (None, None))
+            if row is None:
+                return
+            with clock.stage("stitch"):
+                motion = split_vector(row)
+                x_s, x_d = stage(motion, index, _control(options, index, total))
+            at = mirror_index(index, avatar.n_frames)
+            with clock.stage("render"):
+                face = self._networks.renderer(features[at][None], x_s, x_d)
+            with clock.stage("put back"):
+                picture = canvas.show(face, at)
+            yield Frame(index, picture, _opening(motion["exp"], subject.motion["exp"][at]))
+            index += 1
+
+    def driving(
+        self, subject: rules.Subject, options: GenerationOptions, rng: np.random.Generator
+    ) -> Driving:
+        """The motion part alone: sound -> rows (265,) at 25 a second."""
+        given = self._given
+        steps = options.motion.sampling_timesteps
+        return Driving(
+            self._networks.hubert,
+            rules.condition_rows(
+                subject, options, given, self._config.audio2motion_cfg if self._config else None
+            ),
+            MotionModel(self._networks.lmdm, steps, SeededNoise(rng, steps)),
+            rules.first_condition(subject, given),
+            rules.motion_rules(options, given),
+            limits=rules.limits(given),
+        )
+
+    def _stage(
+        self, subject: rules.Subject, options: GenerationOptions, rng: np.random.Generator
+    ) -> MotionStitch:
+        blinks = random.Random(int(rng.integers(2**32)))
+        stitching = self._networks.stitch if options.stitch.flag_stitching else None
+        return MotionStitch(
+            subject.motion, rules.stitch_rules(subject, options, self._given, blinks), stitching
+        )  # fmt: skip
+
+    @property
+    def _given(self) -> DefaultKwargs:
+        return self._config.default_kwargs if self._config else DefaultKwargs()
+
+    def close(self) -> None:
+        self._networks.close()
+
+
+def _control(options: GenerationOptions, index: int, total: int | None) -> FrameControl:
+    """What frame `index` overrides; a fade of the clip goes before one of the frame, as upstream has it."""
+    control = options.ctrl_info.get(index, _PLAIN)
+    alpha = fade_alpha(index, total, options.stitch.fade_in, options.stitch.fade_out)
+    return control if alpha >= 1 else control.model_copy(update={"fade_alpha": alpha})
+
+
+def _opening(driven: np.ndarray, source: np.ndarray) -> float:
+    """How far the lips are from the source's, 0..1, for plots."""
+    return float(min(1.0, np.abs(driven.reshape(-1)[_LIPS] - source[_LIPS]).max() / _WIDE_OPEN))
