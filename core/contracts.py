@@ -18,15 +18,16 @@ class Capabilities:
     """What an engine can do.
 
     `acts_on` names the options that have an effect, `video_only` those of them that an image does not
-    feel; `lookahead` is the sound, in samples, that must
-    follow a frame before it can be drawn; `prefetch` is the number of frames that may be made ahead
-    on a thread of their own (0: none).
+    feel, `idle_controls` the fields of a FrameControl that have none; `lookahead` is the sound, in samples,
+    that must follow a frame before it can be drawn; `prefetch` is the number of frames that may be made
+    ahead on a thread of their own (0: none).
     """
 
     acts_on: frozenset[str]
     lookahead: int
     prefetch: int = 0
     video_only: frozenset[str] = frozenset()
+    idle_controls: frozenset[str] = frozenset()
 
 
 class StageClock:
@@ -104,8 +105,11 @@ class Engine(Protocol):
     def close(self) -> None: ...
 
 
-def warnings(engine: Engine, given: Iterable[str], is_image: bool) -> tuple[str, ...]:
-    """One line for every option that the caller gave and that cannot act on this engine or source."""
+def warnings(
+    engine: Engine, given: Iterable[str], options: GenerationOptions, is_image: bool
+) -> tuple[str, ...]:
+    """One line for every option, and control of single frames, that the caller gave and that cannot act on
+    this engine or source."""
     able = engine.capabilities
     lines = []
     for name in given:
@@ -113,4 +117,7 @@ def warnings(engine: Engine, given: Iterable[str], is_image: bool) -> tuple[str,
             lines.append(f"Option '{name}' has no effect with engine '{engine.name}'.")
         elif is_image and name in able.video_only:
             lines.append(f"Option '{name}' has an effect on videos alone; the source is an image.")
+    asked = {name for control in options.ctrl_info.values() for name in control.model_fields_set}
+    for name in sorted(asked & able.idle_controls):
+        lines.append(f"'{name}' in ctrl_info has no effect with engine '{engine.name}'.")
     return tuple(lines)

@@ -292,6 +292,13 @@ def test_bombs_are_refused_early(file: Path, monkeypatch: pytest.MonkeyPatch) ->
     itself.append(itself)
     with pytest.raises(CorruptCheckpoint, match="nested"):
         read_pickle(written(file, itself))
+    deep: list[object] = []
+    for _ in range(20):
+        deep = [deep]
+    with pytest.raises(CorruptCheckpoint, match="nested"):
+        read_pickle(written(file, deep))
+    with pytest.raises(CorruptCheckpoint, match="too many"):
+        read_pickle(written(file, [np.zeros(1_000_000, np.uint8)] * 40))
     wide = [1] * 1000
     wider = [wide] * 1000
     with pytest.raises(CorruptCheckpoint, match="too many"):

@@ -190,10 +190,12 @@ def test_a_crop_that_does_not_follow_a_tilted_head_nods_along_the_picture(engine
 
 def test_what_cannot_act_is_told(engine: LiteEngine) -> None:
     given = ["seed", "overlap_v2", "smo_k_s"]
-    ditto, video = warnings(engine, given, is_image=True)
+    options = parse_options({"ctrl_info": {3: {"delta_exp": 0.1}, 4: {"delta_yaw": 2}}})
+    ditto, video, control = warnings(engine, given, options, is_image=True)
     assert "overlap_v2" in ditto and "lite" in ditto
     assert "smo_k_s" in video and "image" in video
-    assert warnings(engine, given, is_image=False) == (ditto,)
+    assert "delta_exp" in control and "lite" in control and "delta_yaw" not in control
+    assert warnings(engine, given, parse_options({}), is_image=False) == (ditto,)
     assert not LiteEngine.capabilities.acts_on & DITTO_ONLY
     assert "emo" in LiteEngine.capabilities.acts_on
 

@@ -1,5 +1,6 @@
 """Networks out of files: what fits runs, what does not is refused by name, whichever runtime it is."""
 
+import ast
 import subprocess
 import sys
 from collections.abc import Callable
@@ -362,6 +363,22 @@ def test_devices_are_picked_with_a_reason(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_driver_that_is_not_there_has_no_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(devices, "_DRIVER", "no_such_library.so")
     assert devices.cuda_devices() == 0
+
+
+def test_torch_stays_in_its_rooms() -> None:
+    may = ("core/models/", "core/runtimes/torch_runtime.py")
+    found = {str(path.relative_to(ROOT)) for path in (ROOT / "core").rglob("*.py") if imports_torch(path)}
+    assert found
+    assert [name for name in found if not name.startswith(may)] == []
+
+
+def imports_torch(path: Path) -> bool:
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        if any(name.partition(".")[0] == "torch" for name in names):
+            return True
+    return False
 
 
 def test_onnx_needs_no_torch(tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ class DecoderLayer(nn.Module):
         self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(WIDTH) for _ in range(3))
         self.film1, self.film2, self.film3 = Film(), Film(), Film()
 
-    def forward(self, x: Tensor, turned_memory: Tensor, memory: Tensor, steer: Tensor) -> Tensor:
+    def forward(self, x: Tensor, memory: Tensor, turned_memory: Tensor, steer: Tensor) -> Tensor:
         z = self.norm1(x)
         turned = self.rotary(z)
         x = x + self.film1(self.self_attn(turned, turned, z), steer)
@@ -99,3 +99,16 @@ class DecoderLayer(nn.Module):
         x = x + self.film2(self.multihead_attn(turned, turned_memory, memory), steer)
         y = self.linear2(F.gelu(self.linear1(self.norm3(x))))
         return x + self.film3(y, steer)
+
+
+class Decoder(nn.Module):
+    """Layers one after the other, all with the same memory and the same steering vector."""
+
+    def __init__(self, layers: int, rotary: Rotary) -> None:
+        super().__init__()
+        self.stack = nn.ModuleList(DecoderLayer(rotary) for _ in range(layers))
+
+    def forward(self, x: Tensor, memory: Tensor, turned_memory: Tensor, steer: Tensor) -> Tensor:
+        for layer in self.stack:
+            x = layer(x, memory, turned_memory, steer)
+        return x

@@ -9,7 +9,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from core.models.attention import WIDTH, DecoderLayer, EncoderLayer, Rotary
+from core.models.attention import WIDTH, Decoder, EncoderLayer, Rotary
 from core.models.schedule import alphas_cumprod
 
 FRAMES = 80  # of a clip
@@ -53,8 +53,7 @@ class Lmdm(nn.Module):
         self.non_attn_cond_projection = nn.Sequential(
             nn.LayerNorm(WIDTH), nn.Linear(WIDTH, WIDTH), nn.SiLU(), nn.Linear(WIDTH, WIDTH)
         )
-        layers = nn.ModuleList(DecoderLayer(rotary) for _ in range(8))
-        self.seqTransDecoder = nn.ModuleDict({"stack": layers})
+        self.seqTransDecoder = Decoder(8, rotary)
         self.final_layer = nn.Linear(WIDTH, MOTION)
         left = alphas_cumprod()  # in no checkpoint; on the CPU even while the module is built without weights
         self.register_buffer("noise_of_x", torch.from_numpy((1 / (1 - left)) ** 0.5), persistent=False)
@@ -79,11 +78,9 @@ class Lmdm(nn.Module):
         steer = self.to_time_cond(time).repeat(2, 1) + hidden  # 2 B, 512
         tokens = self.to_time_tokens(time).unflatten(-1, (_TIME_TOKENS, WIDTH)).repeat(2, 1, 1)
         memory = self.norm_cond(torch.cat([encoded, tokens], 1))  # 2 B, 82, 512
-        turned_memory = self.rotary(memory)
 
         y = torch.cat([x, cond_frame[:, None].expand_as(x)], -1)  # B, 80, 530
         y = self.input_projection(y).repeat(2, 1, 1)  # 2 B, 80, 512
-        for layer in self.seqTransDecoder["stack"]:
-            y = layer(y, turned_memory, memory, steer)
+        y = self.seqTransDecoder(y, memory, self.rotary(memory), steer)
         without, within = self.final_layer(y).chunk(2)
         return without, within

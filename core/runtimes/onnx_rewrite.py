@@ -16,6 +16,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import TensorProto, helper, numpy_helper
 
 from core.errors import CorruptCheckpoint
+from core.runtimes.files import FETCH_AGAIN
 
 CUSTOM_OP = "GridSample3D"
 _OLDEST = 11  # opset: Range, and Slice with inputs
@@ -23,16 +24,17 @@ _CAST_LIKE = 15  # opset since which a value can be cast to the type of another
 _BILINEAR, _ZEROS = ("0", "bilinear", "linear"), ("0", "zeros")
 
 
-def standard_operators(graph: bytes, name: str) -> bytes:
+def standard_operators(graph: bytes | memoryview, name: str) -> bytes:
     """A serialised model with every `GridSample3D` of its graph replaced; `name` of the file is for errors.
 
     Raises CorruptCheckpoint for bytes that are no model and for nodes that ask for more than trilinear
     sampling with zeros outside.
     """
+    model = onnx.ModelProto()
     try:
-        model = onnx.load_model_from_string(graph)
+        model.ParseFromString(graph)
     except DecodeError as error:
-        raise CorruptCheckpoint(f"{name} is not an ONNX file.", "Fetch it again.") from error
+        raise CorruptCheckpoint(f"{name} is not an ONNX file.", FETCH_AGAIN) from error
     replace_grid_samples(model, CUSTOM_OP, name)
     return model.SerializeToString()
 

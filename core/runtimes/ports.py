@@ -7,6 +7,8 @@ import numpy as np
 from core.errors import ComputeError, CorruptCheckpoint
 from core.networks import NetworkSpec, Port
 
+VERIFY = "Is it the file of another network? Check it: python model_manager.py verify"
+
 
 def fits(expected: Sequence[int | str | None], found: Sequence[int | str | None]) -> bool:
     """Whether two shapes agree; a letter (or None) on either side stands for any size."""
@@ -62,5 +64,5 @@ def slim(shape: Sequence[int | str | None]) -> list[int | str | None]:
 def misfit(source: str, kind: str, port: Port, found: Sequence[int | str | None]) -> CorruptCheckpoint:
     return CorruptCheckpoint(
         f"{source}: {kind} {port.name} is {shape_text(found)}, expected {shape_text(port.shape)}.",
-        "Is it the file of another network? Fetch it again.",
+        VERIFY,
     )

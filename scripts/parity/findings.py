@@ -11,7 +11,7 @@ import numpy as np
 
 from core.contracts import Network
 from core.errors import BadPath, InputError
-from scripts.parity.kit import Golden, open_golden
+from scripts.parity.kit import Arrays, Golden, open_golden
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +28,7 @@ class Limit(NamedTuple):
 EXACT = Limit(0.0)
 STEP = Limit(1e-5)  # stages in numpy
 MATRIX = Limit(5e-4)  # of a crop
+BLOB = Limit(1.01 / 128, share=0.01)  # one grey level of a picture that was made smaller
 CROPPED = Limit(8, share=0.01)  # grey levels
 COMPOSITE = Limit(1, share=0.01)
 NETWORK = Limit(1e-4, of_peak=True)
@@ -66,6 +67,9 @@ class Kit:
     golden_folder: Path
     media: Path | None
     networks: Callable[[str], Network]  # by name; made when first asked for
+    insides: Callable[[str, Arrays], Arrays] = (
+        lambda name, arrays: {}
+    )  # what lies between, where it can be seen
 
     def golden(self, stem: str) -> Golden:
         return open_golden(self.golden_folder / f"{stem}.npz")

@@ -78,10 +78,8 @@ def _weight(key: str, entry: Mapping[str, Any], gain: float, made: Arrays) -> np
         return np.zeros(shape, np.int64)
     if kind == "computed":  # the frequencies of the rotation by positions
         return (1 / 10000 ** (np.arange(0, 512, 2) / 512)).astype(np.float32)
-    if kind == "sn_v":
-        value = _spectral_v(made, entry["name"])
-    else:
-        value = _drawn(kind, draw(key, shape), gain)
+    follows = kind == "sn_v"
+    value = _spectral_v(made, entry["name"]) if follows else _drawn(kind, draw(key, shape), gain)
     mul, add = np.float32(entry.get("mul", 1)), np.float32(entry.get("add", 0))
     return mul * value.astype(np.float32) + add
 
@@ -199,7 +197,7 @@ def _indices(text: str) -> tuple[slice, ...]:
 
 
 def _per_value(key: str, array: np.ndarray, size: int) -> np.ndarray:
-    """Statistics in the unit of the values: the length, which grows with their number, as root mean square."""
+    """Statistics in the unit of the values: the length of all of them becomes a root mean square."""
     return array / [1, 1, np.sqrt(size), 1, 1] if key.endswith(".stats") else array
 
 

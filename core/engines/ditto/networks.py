@@ -19,14 +19,18 @@ from core.networks import (
     DECODER,
     FACE_MESH,
     HUBERT,
+    INSIGHTFACE_DET,
+    LANDMARK106,
     LANDMARK203,
     LMDM,
+    MAIN_NETWORKS,
     MOTION_EXTRACTOR,
     STITCH_NETWORK,
     WARP_NETWORK,
     NetworkSpec,
 )
 from core.runtimes.devices import Precision
+from core.runtimes.files import require_file
 from core.runtimes.load import open_network
 
 _BUNDLED_203 = "aux_models"  # the folder of the PyTorch bundle, whose landmark203 has its points third
@@ -35,7 +39,8 @@ _BUNDLED_203 = "aux_models"  # the folder of the PyTorch bundle, whose landmark2
 class DittoNetworks:
     """What the engine runs; `loaded` says which files, by role.
 
-    Raises MissingCheckpoint, CorruptCheckpoint, EngineUnavailable, OutOfMemory; then nothing stays open.
+    Raises MissingCheckpoint before any is opened, CorruptCheckpoint, EngineUnavailable, OutOfMemory; then
+    nothing stays open.
     """
 
     def __init__(
@@ -43,6 +48,8 @@ class DittoNetworks:
     ) -> None:
         self.loaded: dict[str, Path] = {}
         self._files, self._device, self._precision, self._threads = files, device, precision, threads
+        self._face_mesh: FaceMesh | None = None
+        self._require(profile)
         with ExitStack() as stack:
             self._stack = stack
             reader = FaceReader(
@@ -57,19 +64,28 @@ class DittoNetworks:
             self.renderer = FaceRenderer(self._open(WARP_NETWORK), self._open(DECODER))
             self._stack = stack.pop_all()
 
+    def _require(self, profile: Profile) -> None:
+        """Every file that will be opened is there."""
+        first = () if profile == "commercial" else (INSIGHTFACE_DET, LANDMARK106)
+        for spec in (*first, LANDMARK203, HUBERT, *MAIN_NETWORKS):
+            path = self._files.get(spec.name)
+            if path is None:
+                raise MissingCheckpoint(
+                    f"The checkpoints have no {spec.name}.", "See what is there: python model_manager.py list"
+                )
+            require_file(path)
+
     def _open(self, spec: NetworkSpec) -> Network:
-        path = self._files.get(spec.name)
-        if path is None:
-            raise MissingCheckpoint(
-                f"The checkpoints have no {spec.name}.", "See what is there: python model_manager.py list"
-            )
+        path = self._files[spec.name]
         takes = (2,) if spec is LANDMARK203 and path.parent.name == _BUNDLED_203 else None
         network = open_network(spec, path, self._device, self._precision, self._threads, takes)
         self.loaded[spec.name] = path
         return self._stack.enter_context(closing(network))
 
     def _mesh(self) -> FaceMesh:
-        return self._stack.enter_context(closing(FaceMesh()))
+        if self._face_mesh is None:
+            self._face_mesh = self._stack.enter_context(closing(FaceMesh()))
+        return self._face_mesh
 
     def _crop_mesh(self) -> CropMesh:
         """The published mesh networks where they are, else those of the mediapipe package."""

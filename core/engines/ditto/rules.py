@@ -1,7 +1,8 @@
 """From a caller's options, and what the configuration of the checkpoints adds, to the rules of each stage.
 
-A file's `default_kwargs` count where the caller left an option at its default; arrays that no option
-carries (the course of a blink, limits, a reference character) are the file's alone.
+Of a file's `default_kwargs`, emotions and resets count where the caller left the option at its default; what
+no option carries (the course of a blink, limits, a reference character, the columns a reset keeps, the pose of
+the whole clip) is the file's alone. The rest of it repeats what the presets say.
 """
 
 import random

@@ -38,7 +38,10 @@ class LiteEngine:
 
     name = "lite"
     capabilities = Capabilities(
-        acts_on=frozenset(OPTIONS) - DITTO_ONLY, lookahead=LOOKAHEAD, video_only=VIDEO_ONLY
+        acts_on=frozenset(OPTIONS) - DITTO_ONLY,
+        lookahead=LOOKAHEAD,
+        video_only=VIDEO_ONLY,
+        idle_controls=frozenset(("delta_exp",)),
     )
 
     def __init__(self, settings: Settings) -> None:
