@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Ditto's checkpoints: what there is, what is here, and what this machine can run.
 
-python model_manager.py list | where | doctor
+python model_manager.py list | where | doctor [--report FILE.zip]
 python model_manager.py download [VARIANT] [--revision R] [--to FOLDER]
 python model_manager.py verify [VARIANT] [--to FOLDER]
 """
@@ -60,6 +60,9 @@ def parser() -> argparse.ArgumentParser:
         if name in ("download", "verify", "where"):
             command.add_argument("--to", type=Path, default=None, metavar="FOLDER",
                                  help="default: VISAVIS_MODELS, else the Hugging Face cache")  # fmt: skip
+        if name == "doctor":
+            command.add_argument("--report", type=Path, default=None, metavar="FILE",
+                                 help="run every check there is into this zip file")  # fmt: skip
         if name == "download":
             command.add_argument(
                 "--revision", default="", help="a branch, tag or commit (default: the recorded)"
@@ -77,7 +80,8 @@ def run(given: argparse.Namespace) -> dict[str, Any]:
     if given.command == "where":
         return _where(settings, given.to)
     if given.command == "doctor":
-        return _doctor(settings)
+        found = _doctor(settings)
+        return found | (_report(given.report, settings) if given.report else {})
     variant = _variant(given.variant, settings)
     if given.command == "verify":
         return _verify(variant, settings, given.to)
@@ -192,6 +196,14 @@ def _doctor(settings: Settings) -> dict[str, Any]:
         "reason": choice.reason,
         "checks": [line._asdict() for line in lines],
     }
+
+
+def _report(path: Path, settings: Settings) -> dict[str, Any]:
+    from core.doctor import write_report
+
+    report = write_report(path, settings, lambda text: print(f"    {text}", flush=True))
+    print(f"{path} has all that was found, with clips: send it with your question.")
+    return {"report": str(path), "engines": report["engines"], "parity": report["parity"]}
 
 
 def _mb(size: object) -> str:

@@ -18,6 +18,8 @@ from core.aux_models.face_mesh import FaceMesh
 from core.contracts import StageClock
 from core.engines.ditto import networks as networks_room
 from core.engines.ditto.engine import DittoEngine
+from core.engines.ditto.registration import source_face, source_motion
+from core.engines.ditto.rules import Subject
 from core.errors import CorruptCheckpoint, MissingCheckpoint, NoFace
 from core.media.writer import VideoWriter
 from core.networks import AUX_NETWORKS, MAIN_NETWORKS, NetworkSpec
@@ -65,9 +67,10 @@ def motion_of(arrays: Any) -> Arrays:
 
 
 def motion_model(arrays: Any) -> Arrays:
-    """Smooth in time, loud where the condition is, and a little of the noise it began with."""
+    """Smooth in time, loud where the condition is, livelier by emotion, and a little of the noise it had."""
     x, t, d = arrays["x"], np.arange(80)[:, None], np.arange(265)
-    wave = 0.3 * np.sin(0.11 * t + 0.07 * d) + 0.2 * arrays["cond"][0, :, (37 * d) % 1103].T
+    lively = 0.3 + 0.01 * arrays["cond"][0, :, 1024:1032] @ np.arange(8)
+    wave = lively[:, None] * np.sin(0.11 * t + 0.07 * d) + 0.2 * arrays["cond"][0, :, (37 * d) % 1103].T
     start = wave[None] + 0.1 * x + 0.1 * arrays["cond_frame"][:, None]
     return {"pred_noise": np.tanh(x), "x_start": start.astype(np.float32)}
 
@@ -248,7 +251,10 @@ def test_a_video_is_registered_frame_by_frame(
 ) -> None:
     assert (moving.is_image, moving.n_frames, moving.size) == (False, 5, (512, 512))
     crops = moving.arrays["crop_to_source"]
-    np.testing.assert_allclose(np.diff(crops[:, 0, 2]), 8, atol=2.5, err_msg="the crop follows the head")
+    assert np.diff(crops[:, 0, 2]).min() > 2
+    np.testing.assert_allclose(
+        crops[4, 0, 2] - crops[0, 0, 2], 32, atol=4, err_msg="the crop follows the head"
+    )
     assert (np.diff(moving.arrays["features"][:, 0, 0, 0, 0].astype(float)) > 0).all()
     smooth = engine.register(clip, parse_options({"smo_k_s": 3}).crop)
     raw = moving.arrays["x.t"]
@@ -273,29 +279,32 @@ def test_no_face_is_told(engine: DittoEngine) -> None:
 # --- frames
 
 
-@pytest.mark.parametrize("samples", [1, 639, 640, 641, 4480, 8961, 51_200, 51_841])
+@pytest.mark.parametrize("samples", [1, 639, 640, 641, 4480, 51_841])
 def test_as_many_frames_as_the_sound_has(engine: DittoEngine, avatar: RegisteredAvatar, samples: int) -> None:
     made = frames(engine, avatar, np.resize(sound(), samples))
     assert [frame.index for frame in made] == list(range(frame_count(samples)))
 
 
 def test_same_seed_same_frames_whatever_the_chunks(engine: DittoEngine, avatar: RegisteredAvatar) -> None:
-    whole = frames(engine, avatar, sound(), size=10**9)
-    for size in (160, 641):
-        for one, other in zip(whole, frames(engine, avatar, sound(), size=size), strict=True):
+    whole = frames(engine, avatar, sound(0.5), size=10**9)
+    for size in (160, 6401):
+        for one, other in zip(whole, frames(engine, avatar, sound(0.5), size=size), strict=True):
             np.testing.assert_array_equal(one.rgb, other.rgb)
             assert one.opening == other.opening
-    other = frames(engine, avatar, sound(), seed=7)
+    other = frames(engine, avatar, sound(0.5), seed=7)
     assert any((a.rgb != b.rgb).any() for a, b in zip(whole, other, strict=True))
 
 
 def test_two_sessions_at_once(
     engine: DittoEngine, avatar: RegisteredAvatar, moving: RegisteredAvatar
 ) -> None:
-    cases: list[tuple[RegisteredAvatar, dict[str, object]]] = [(avatar, {"seed": 1}), (moving, {"seed": 2, "emo": 3})]
-    alone = [frames(engine, one, sound(0.6), **values) for one, values in cases]
+    cases: list[tuple[RegisteredAvatar, dict[str, object]]] = [
+        (avatar, {"seed": 1}),
+        (moving, {"seed": 2, "emo": 3}),
+    ]
+    alone = [frames(engine, one, sound(0.3), **values) for one, values in cases]
     streams = [
-        Session(engine, one, parse_options({**FEW, **values})).frames(chunks_of(sound(0.6), 700))
+        Session(engine, one, parse_options({**FEW, **values})).frames(chunks_of(sound(0.3), 700))
         for one, values in cases
     ]
     for pair, mixed in zip(zip(*alone, strict=True), zip(*streams, strict=True), strict=True):
@@ -354,27 +363,41 @@ def test_around_the_face_the_source_stays(engine: DittoEngine, avatar: Registere
 
 
 @pytest.mark.parametrize(
-    ("values", "seconds"),
+    "values",
     [
-        ({"delta_yaw": 9}, 0.3), ({"delta_pitch": 9}, 0.3), ({"delta_roll": 9}, 0.3),
-        ({"fade_in": 5}, 0.3), ({"fade_out": 5}, 0.3),
-        ({"fade_in": 5, "fade_type": "d0", "fade_out_keys": "yaw"}, 0.3),
-        ({"ctrl_info": {3: {"delta_yaw": 9}}}, 0.3), ({"ctrl_info": {3: {"delta_exp": 0.1}}}, 0.3),
-        ({"use_d_keys": "exp"}, 0.3), ({"relative_d": False}, 0.3), ({"flag_stitching": False}, 0.3),
-        ({"drive_eye": False}, 0.3), ({"seed": 7}, 0.3), ({"smo_k_d": 9}, 0.3), ({"sampling_timesteps": 3}, 0.3),
-        ({"emo": "happy"}, 0.3), ({"overlap_v2": 40}, 4.0), ({"fix_kp_cond": 1}, 4.0),
+        {"delta_yaw": 9}, {"delta_pitch": 9}, {"delta_roll": 9}, {"fade_in": 5}, {"fade_out": 5},
+        {"fade_in": 5, "fade_type": "d0", "fade_out_keys": "yaw"},
+        {"ctrl_info": {3: {"delta_yaw": 9}}}, {"ctrl_info": {3: {"delta_exp": 0.1}}},
+        {"use_d_keys": "exp"}, {"relative_d": False}, {"flag_stitching": False}, {"drive_eye": False},
+        {"seed": 7}, {"smo_k_d": 9}, {"sampling_timesteps": 3}, {"emo": "happy"},
     ],
     ids=str,
 )  # fmt: skip
 def test_options_act_on_the_motion(
-    engine: DittoEngine, avatar: RegisteredAvatar, nets: dict[str, Counted], values: dict, seconds: float
+    engine: DittoEngine, avatar: RegisteredAvatar, nets: dict[str, Counted], values: dict
 ) -> None:
-    plain = points(nets, engine, avatar, sound(seconds))
-    changed = points(nets, engine, avatar, sound(seconds), **values)
+    plain = points(nets, engine, avatar, sound(0.3))
+    changed = points(nets, engine, avatar, sound(0.3), **values)
     difference = np.abs(plain - changed).max((1, 2))
     assert difference.max() > 1e-4
     if "ctrl_info" in values:
         assert np.flatnonzero(difference > 1e-6).tolist() == [3], "one frame alone"
+
+
+@pytest.mark.parametrize("values", [{"overlap_v2": 40}, {"fix_kp_cond": 1}], ids=str)
+def test_options_act_from_the_second_window_on(
+    engine: DittoEngine, avatar: RegisteredAvatar, values: dict
+) -> None:
+    def motion(**values: object) -> np.ndarray:
+        options = parse_options({**FEW, **values})
+        subject = Subject(source_motion(avatar), source_face(avatar), avatar.is_image)
+        driving = engine.driving(subject, options, np.random.default_rng(0))
+        return np.stack(list(driving(chunks_of(sound(4.0), 6400))))
+
+    plain, changed = motion(), motion(**values)
+    assert plain.shape == changed.shape == (100, 265)
+    np.testing.assert_array_equal(plain[:30], changed[:30])
+    assert np.abs(plain[80:] - changed[80:]).max() > 1e-3
 
 
 def test_a_fade_begins_and_ends_at_the_source(
@@ -400,7 +423,9 @@ def test_emotions_reach_the_motion_model(
             np.testing.assert_allclose(rows[:, 1024 + label], share, atol=0.01)
 
 
-def test_options_of_a_video_alone(engine: DittoEngine, moving: RegisteredAvatar, nets: dict[str, Counted]) -> None:
+def test_options_of_a_video_alone(
+    engine: DittoEngine, moving: RegisteredAvatar, nets: dict[str, Counted]
+) -> None:
     def eyes(**values: object) -> np.ndarray:
         nets["lmdm"].calls.clear()
         frames(engine, moving, sound(0.4), **values)
