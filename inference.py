@@ -41,8 +41,12 @@ from core.errors import BadOption, BadPath, Cancelled, TalkerError  # noqa: E402
 from core.option_table import OPTIONS, PRESETS, parse_options  # noqa: E402
 
 if TYPE_CHECKING:
+    from core.checkpoints.check import Progress as Download
+    from core.engines.registry import Running
     from core.media.audio import AudioLimits
+    from core.settings import Settings
 
+ENGINES = ("auto", "lite", "ditto")
 _BAR = "{desc} {percentage:3.0f}%|{bar}| {remaining}"
 
 
@@ -59,7 +63,13 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--source_path", type=Path, required=True, help="portrait: an image or a video")
     made.add_argument("--audio_path", type=Path, required=True, help="speech: a sound file or a video")
     made.add_argument("--output_path", type=Path, required=True, help="the mp4 to write")
-    made.add_argument("--engine", default=None, help="auto or lite (default: VISAVIS_ENGINE, else auto)")
+    made.add_argument(
+        "--engine", default=None, help=f"{' | '.join(ENGINES)} (default: VISAVIS_ENGINE, else auto)"
+    )
+    made.add_argument(
+        "--cfg_pkl", type=Path, default=None, help="a published configuration of Ditto, whose models are used"
+    )
+    made.add_argument("--data_root", type=Path, default=None, help="the folder that its models lie in")
     made.add_argument("--preset", default="balanced", help=" | ".join(PRESETS) + " (default: balanced)")
     made.add_argument("--json", action="store_true", help="print one JSON object as the last line")
     options = made.add_argument_group("options (docs/parameters.md tells the measured effect of each)")
@@ -78,7 +88,6 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     from tqdm import tqdm
 
     from core.contracts import warnings
-    from core.engines.registry import create_engine
     from core.settings import load_settings
     from core.talker import audio_limits, clip
     from core.types import AvatarSource
@@ -87,15 +96,16 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
     settings = load_settings()
     limits = audio_limits(settings)
     _check_places(arguments, limits)
-    engine, reason = create_engine(arguments.engine or settings.engine, settings)
-    loaded = time.perf_counter()
-    try:
-        with tqdm(total=100, disable=None, bar_format=_BAR) as bar:
+    with tqdm(total=100, disable=None, bar_format=_BAR) as bar:
 
-            def show(fraction: float | None, stage: str = "register") -> None:
-                bar.set_description_str(stage)
-                bar.update(100 * (fraction or 0.0) - bar.n)
+        def show(fraction: float | None, stage: str = "register") -> None:
+            bar.set_description_str(stage)
+            bar.update(100 * (fraction or 0.0) - bar.n)
 
+        running = _start(arguments, settings, show)
+        engine = running.engine
+        loaded = time.perf_counter()
+        try:
             avatar = engine.register(AvatarSource(path=arguments.source_path), options.crop, show)
             registered = time.perf_counter()
             work = clip(engine, avatar, arguments.audio_path, arguments.output_path, options, limits)
@@ -108,8 +118,9 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
                         made = stop.value
                         break
                     show(step.fraction, step.stage)
-    finally:
-        engine.close()
+            files = {role: str(path) for role, path in engine.loaded.items()}
+        finally:
+            engine.close()
     return {
         "output": str(made.output),
         "frames": made.frames,
@@ -117,8 +128,9 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         "width": made.size[0],
         "height": made.size[1],
         "resolution": options.output.resolution,
-        "engine": engine.name,
-        "engine_reason": reason,
+        **running.about(),
+        "files": files,
+        "license_profile": settings.license_profile,
         "seed": options.motion.seed,
         "ffd_ms": round(made.ffd_ms, 1),
         "rtf": round(made.rtf, 4),
@@ -128,8 +140,31 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         "stages_ms": {name: round(value, 1) for name, value in made.stages_ms.items()},
         "peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
         "notes": list(made.notes),
-        "warnings": list(warnings(engine, given, avatar.is_image)),
+        "warnings": [*running.warnings, *warnings(engine, given, options, avatar.is_image)],
     }
+
+
+def _start(
+    arguments: argparse.Namespace, settings: "Settings", show: Callable[[float, str], None]
+) -> "Running":
+    """The engine that is asked for; missing files are fetched where the settings allow it."""
+    from core.engines.registry import start_engine, start_published
+
+    if arguments.data_root or arguments.cfg_pkl:
+        if not (arguments.data_root and arguments.cfg_pkl):
+            raise BadOption(
+                "--data_root and --cfg_pkl go together.", "Name the folder and the configuration."
+            )
+        if arguments.engine not in (None, "ditto"):
+            raise BadOption(f"--cfg_pkl is Ditto's, not that of '{arguments.engine}'.", "Leave out --engine.")
+        return start_published(settings, arguments.cfg_pkl, arguments.data_root)
+
+    def report(progress: "Download") -> None:
+        look()
+        show(progress.done / progress.total if progress.total else 0.0, progress.stage)
+
+    with _interruptible() as look:
+        return start_engine(arguments.engine or settings.engine, settings, report)
 
 
 def _check_places(arguments: argparse.Namespace, limits: "AudioLimits") -> None:

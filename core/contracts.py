@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -72,6 +73,11 @@ class Engine(Protocol):
 
     name: str
     capabilities: Capabilities
+
+    @property
+    def loaded(self) -> Mapping[str, Path]:
+        """The files in use by role; a folder where a package brings them."""
+        ...
 
     def fingerprint(self, source: AvatarSource, crop: Crop) -> str:
         """The content key (hex) of a registration: same content, options, engine and weights, same key."""

@@ -24,7 +24,7 @@ from core.checkpoints.catalogue import VARIANTS
 from core.checkpoints.machine import checks, probe
 from core.checkpoints.provide import ensure, locate
 from core.contracts import Engine
-from core.engines.registry import create_engine
+from core.engines.registry import start_engine
 from core.errors import AssetError, StoreFailed, TalkerError
 from core.networks import MAIN_NETWORKS, NetworkSpec, Port
 from core.options import GenerationOptions
@@ -118,14 +118,15 @@ def _engine(name: str, settings: Settings, folder: Path, say: Say) -> dict[str, 
     """Registration, first-frame delay, real-time factor and memory of an engine, and its clip."""
     say(f"{name}: a clip")
     try:
-        engine, reason = create_engine(name, settings)
+        running = start_engine(name, settings)
     except TalkerError as error:
         return {"not run": str(error)}
-    with closing(engine):
+    about = running.about()
+    with closing(running.engine) as engine:
         try:
-            return {"reason": reason, **_clip(engine, settings, folder)}
+            return {**about, **_clip(engine, settings, folder)}
         except TalkerError as error:
-            return {"reason": reason, "failed": str(error)}
+            return {**about, "failed": str(error)}
 
 
 def _clip(engine: Engine, settings: Settings, folder: Path) -> dict[str, Any]:

@@ -5,13 +5,14 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from PIL import Image
 
 from core.contracts import Engine
-from core.engines.registry import create_engine
+from core.engines.registry import AUTO, Running, start_engine
 from core.errors import InputError, UnknownToken
 from core.optimization.avatar_cache import AvatarCache, AvatarInfo
 from core.optimization.jobs import JobStore
@@ -20,6 +21,10 @@ from core.options import GenerationOptions
 from core.settings import Settings
 from core.talker import ClipInfo, Progress, audio_limits, clip
 from core.types import AvatarSource, RegisteredAvatar
+
+if TYPE_CHECKING:
+    from core.checkpoints import check
+    from core.checkpoints.check import Report
 
 Scope = Literal["results", "avatars", "all"]
 _THUMBNAIL = 160  # pixels
@@ -36,12 +41,16 @@ class Talk:
 
 
 class Studio:
-    """One per process. Safe to use from several threads; every call names the owner it acts for."""
+    """One per process. Safe to use from several threads; every call names the owner it acts for.
 
-    def __init__(self, settings: Settings) -> None:
+    `ready` and `switch` put another engine in the place of `running`: call them one at a time, and not
+    while a portrait is registered or a clip made. What the engine of the settings needs is fetched at the
+    start, where `report` hears of it; what `auto` would fetch is left to `ready`.
+    """
+
+    def __init__(self, settings: Settings, report: "Report | None" = None) -> None:
         self.settings = settings
-        self.engine: Engine
-        self.engine, self.engine_reason = create_engine(settings.engine, settings)
+        self.running: Running = start_engine(settings.engine, settings, report, later=True)
         self.avatars = AvatarCache(
             settings.home_dir / "avatars",
             max_bytes=int(settings.cache_gib * 2**30),
@@ -52,6 +61,43 @@ class Studio:
             ttl_s=settings.result_hours * 3600,
             max_bytes=int(settings.result_gib * 2**30),
         )
+
+    @property
+    def engine(self) -> Engine:
+        return self.running.engine
+
+    def ready(self) -> Generator[Progress, None, None]:
+        """Fetch and start the engine that `auto` has put off, if it has: yields progress.
+
+        Where that fails lite stays, with a warning in `running`.
+        """
+        if self.running.wanted:
+            yield from self.switch(AUTO, self.settings)
+
+    def switch(self, name: str, settings: Settings) -> Generator[Progress, None, None]:
+        """Another engine from now on: yields progress while its files are fetched and checked.
+
+        Raises as `start_engine`; then, and when closed before the end, the engine before stays. Avatars of
+        that engine have to be registered again.
+        """
+        made: list[Running] = []
+        began = time.perf_counter()
+
+        def work(report: Callable[[float], None]) -> None:
+            told = partial(_tell, report)
+            made.append(start_engine(name, settings, told))
+
+        try:
+            with closing(with_progress(work)) as steps:
+                for fraction in steps:
+                    spent = time.perf_counter() - began
+                    left = spent * (1 - fraction) / fraction if fraction else None
+                    yield Progress("fetch", fraction or None, left)
+            before, self.running = self.running, made.pop()
+            before.engine.close()
+        finally:
+            for running in made:  # stopped after it was made
+                running.engine.close()
 
     def preload(
         self,
@@ -77,6 +123,7 @@ class Studio:
 
         Yields progress and returns the result. Closing it cancels: neither a file nor a thread is left.
         """
+        yield from self.ready()
         started = time.perf_counter()
         yield Progress("register", None, None)
         if source is not None:
@@ -141,3 +188,8 @@ class Studio:
         with io.BytesIO() as buffer:
             picture.save(buffer, "JPEG", quality=85)
             return buffer.getvalue()
+
+
+def _tell(report: Callable[[float], None], progress: "check.Progress") -> None:
+    """Bytes of a download as a fraction; 0 while files are looked at."""
+    report(progress.done / progress.total if progress.total else 0.0)

@@ -9,6 +9,7 @@ import urllib.error
 import urllib.request
 import wave
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,7 +64,14 @@ def _speech(path: Path, seconds: float, times: int) -> Path:
 
 @pytest.fixture(scope="session")
 def running_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningApp]:
-    home = tmp_path_factory.mktemp("home")
+    with serving_app(tmp_path_factory.mktemp("home")) as app:
+        yield app
+
+
+@contextmanager
+def serving_app(home: Path, **more: str) -> Iterator[RunningApp]:
+    """The app on a free port, with further environment variables."""
+    home.mkdir(exist_ok=True)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -74,7 +82,7 @@ def running_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningApp
         process = subprocess.Popen(
             [sys.executable, "app.py"],
             cwd=ROOT,
-            env={**os.environ, **limits, **places},
+            env={**os.environ, **limits, **places, **more},
             stdout=out,
             stderr=out,
         )

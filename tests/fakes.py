@@ -1,6 +1,7 @@
 """Stand-ins without weights: they prove the pipeline, not the pictures."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 
 import numpy as np
 
@@ -20,6 +21,7 @@ class FakeEngine:
     """Frames whose pixels tell their index; loud sound is bright."""
 
     name = "fake"
+    loaded: Mapping[str, Path] = {}
 
     def __init__(self, prefetch: int = 0, fail_at: int | None = None) -> None:
         self.capabilities = Capabilities(acts_on=frozenset(("seed",)), lookahead=0, prefetch=prefetch)

@@ -223,6 +223,14 @@ def test_a_face_that_comes_late_is_waited_for(engine: LiteEngine, tmp_path: Path
     assert shown[0].rgb.mean() < 10 < shown[-1].rgb.mean()
 
 
+def test_a_face_in_the_last_frames_alone_is_found(engine: LiteEngine, tmp_path: Path) -> None:
+    there = cv2.resize(astronaut_portrait(), (256, 256))
+    source = _write(tmp_path / "last.mp4", [np.zeros_like(there), there, moved(there, 0), moved(there, 2)])
+    avatar = engine.register(source, parse_options({"smo_k_s": 1}).crop)
+    x = avatar.arrays["crop_to_source"][:, 0, 2]
+    assert x[0] == x[1] != x[2] != x[3]
+
+
 def test_no_face_in_any_frame_is_told(engine: LiteEngine, tmp_path: Path) -> None:
     blank = cv2.resize(no_face("blank"), (256, 256))
     with pytest.raises(NoFace, match="No face was found"):

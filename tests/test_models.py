@@ -121,22 +121,13 @@ def _widened(value: Any) -> Any:
     return value.float() if isinstance(value, Tensor) else value
 
 
-@pytest.mark.parametrize(
-    ("net", "dtype"),
-    [
-        ("appearance_extractor", torch.float16),
-        ("appearance_extractor", torch.bfloat16),
-        ("motion_extractor", torch.float16),
-        ("warp_network", torch.float16),
-        ("warp_network", torch.bfloat16),
-        ("decoder", torch.float16),
-        ("decoder", torch.bfloat16),
-    ],
-)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("net", ["appearance_extractor", "motion_extractor", "warp_network", "decoder"])
 def test_half_precision_is_near(net, dtype, load):
-    """The networks that run in half precision: 40 dB at least, where eight bits of a picture are 59.
+    """40 dB below the range of the values. The other two networks are small and stay in float32.
 
-    The motion extractor in bfloat16 is not among them: three of its values then fall to 38 dB.
+    Nearest to the limit are bfloat16 and the warp network (42 dB): the made-up weights spread what the
+    softmax over the flows takes so far that a rounding of eight bits moves a voxel.
     """
     network, golden = load(net).to(dtype), ditto.golden(net)
     arguments = [t.to(dtype) for t in _tensors(networks.inputs(net, 0, golden, ditto.salt()))]

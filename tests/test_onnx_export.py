@@ -31,7 +31,7 @@ def shallow_lmdm() -> torch.nn.Module:
     """One layer of each kind instead of ten: a fifth of the weights to write."""
     module = made_up(LMDM.name)
     module.cond_encoder = module.cond_encoder[:1]
-    module.seqTransDecoder["stack"] = module.seqTransDecoder["stack"][:1]
+    module.seqTransDecoder.stack = module.seqTransDecoder.stack[:1]
     return module
 
 

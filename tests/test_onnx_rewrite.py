@@ -64,6 +64,7 @@ def truth(given: Mapping[str, np.ndarray], aligned: bool) -> np.ndarray:
         ({"interpolation_mode": 0, "padding_mode": 0, "align_corners": 0}, False),
         ({"interpolation_mode": "bilinear", "padding_mode": "zeros", "align_corners": "false"}, False),
         ({"mode": "linear", "padding_mode": "zeros", "align_corners": 1}, True),
+        ({"align_corners": "True"}, True),
         ({"name": "GridSample3D", "version": 1, "namespace": ""}, False),
     ],
 )

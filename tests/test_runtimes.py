@@ -215,6 +215,27 @@ def test_wrong_calls_are_refused(tmp_path: Path) -> None:
             network(given | {"kp_driving": np.zeros((1, 63), np.float32)})
 
 
+class Sum(torch.nn.Module):
+    def forward(self, source: torch.Tensor, driving: torch.Tensor) -> torch.Tensor:
+        return (source + driving).flatten(1) @ torch.eye(63)
+
+
+def test_types_and_layouts_of_the_caller_do_not_matter(tmp_path: Path) -> None:
+    """Arrays may be of another type and order, and read-only, as they are when mapped from a file."""
+    given = {
+        name: np.asfortranarray(array.astype(np.float64)) for name, array in some(STITCH_NETWORK).items()
+    }
+    for array in given.values():
+        array.flags.writeable = False
+    onnx = OnnxNetwork(STITCH_NETWORK, write_tiny(STITCH_NETWORK, tmp_path / "net.onnx"))
+    assert np.all(onnx(given)["out"] == 0.5)
+    flat = STITCH_NETWORK._replace(outputs=(Port("out", (1, 63)),))
+    assert np.all(TorchNetwork(flat, Sum())(given)["out"] == 1)
+    readonly = np.full((1, 21, 3), 0.5, np.float32)
+    readonly.flags.writeable = False
+    assert np.all(TorchNetwork(flat, Sum())(dict.fromkeys(given, readonly))["out"] == 1)
+
+
 def sized(asked: int) -> tuple[NetworkSpec, bytes]:
     """A network whose run asks for `asked` GiB."""
     spec = NetworkSpec("big", (Port("x", (1, 1)),), (Port("y", (1, "N")),))
@@ -259,12 +280,12 @@ def test_errors_of_torch() -> None:
 
 
 class Kinds(torch.nn.Module):
-    """Gives the type that a product is computed in, as a number, and twice the input."""
+    """Gives the type that a product is computed in, as a number, and the product."""
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        bits = torch.finfo((x @ x).dtype).bits
+        product = x @ x
         assert not torch.is_grad_enabled()
-        return torch.full((1, 1), float(bits)), 2 * x
+        return torch.full((1, 1), float(torch.finfo(product.dtype).bits)), product
 
 
 @pytest.mark.parametrize(
@@ -278,12 +299,12 @@ class Kinds(torch.nn.Module):
     ],
 )
 def test_precisions_of_torch(name: str, precision: devices.Precision, bits: int) -> None:
-    spec = NetworkSpec(name, (Port("x", (1, 1)),), (Port("bits", (1, 1)), Port("twice", (1, 1))))
+    spec = NetworkSpec(name, (Port("x", (1, 1)),), (Port("bits", (1, 1)), Port("product", (1, 1))))
     network = TorchNetwork(spec, Kinds(), precision=precision)
     found = network({"x": np.full((1, 1), 3, np.float32)})
     assert found["bits"] == bits
-    assert found["twice"] == 6
-    assert found["twice"].dtype == np.float32
+    assert found["product"] == 9
+    assert found["product"].dtype == np.float32
     network.close()
 
 

@@ -7,6 +7,7 @@ import pytest
 import soundfile
 
 from core.engines import registry
+from core.engines.registry import Running
 from core.errors import InputError, NotYours, UnknownToken
 from core.option_table import parse_options
 from core.options import Crop
@@ -33,7 +34,7 @@ class SlowEngine(FakeEngine):
 
 @pytest.fixture
 def studio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Studio]:
-    monkeypatch.setitem(registry.ENGINES, "fake", lambda settings: SlowEngine())
+    monkeypatch.setitem(registry.ENGINES, "fake", lambda settings, report: Running(SlowEngine(), "asked for"))
     made = Studio(Settings(home=tmp_path / "home", engine="fake"))
     yield made
     made.close()

@@ -9,11 +9,14 @@ import gradio as gr
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from core.checkpoints.check import Progress as Fetched
+from core.checkpoints.check import Report
 from core.errors import BadOption
 from core.samples import SPEECH
 from core.settings import Settings
 from core.studio import Studio
 from ui import endpoints, page
+from ui.engines import Engines
 from ui.environment import uploads_of
 from ui.handlers import Handlers
 from ui.texts import TEXTS
@@ -28,14 +31,15 @@ def build(studio: Studio, settings: Settings) -> gr.Blocks:
     with gr.Blocks(title="Visavis", analytics_enabled=False, delete_cache=(min(age_s, 3600), age_s)) as demo:
         shown = page.build(studio.engine.capabilities.acts_on)
         Handlers(shown, studio, uploads_of(settings)).wire(demo)
+        Engines(shown.engine, studio).wire(demo)
         endpoints.register(studio, uploads_of(settings))
     return demo.queue(max_size=settings.max_queue)
 
 
 def serve(settings: Settings) -> None:
     """Serve until interrupted, at GRADIO_SERVER_NAME and GRADIO_SERVER_PORT. Raises TalkerError."""
-    with closing(Studio(settings)) as studio:
-        _log.info("Engine %s: %s", studio.engine.name, studio.engine_reason)
+    with closing(Studio(settings, _told_in_tenths())) as studio:
+        _log.info("Engine %s: %s", studio.engine.name, studio.running.reason)
         demo = build(studio, settings)
         try:
             address = _launch(demo, settings)
@@ -47,6 +51,20 @@ def serve(settings: Settings) -> None:
             ) from error
         _log.info("Visavis is at %s", address)
         demo.block_thread()
+
+
+def _told_in_tenths() -> Report:
+    """Downloads at the start, as lines of the log."""
+    told = -1
+
+    def report(progress: Fetched) -> None:
+        nonlocal told
+        tenth = 10 * progress.done // progress.total if progress.total else -1
+        if tenth > told:
+            told = tenth
+            _log.info("Fetching Ditto: %d of %d MB", progress.done // 10**6, progress.total // 10**6)
+
+    return report
 
 
 def _launch(demo: gr.Blocks, settings: Settings) -> str:

@@ -82,6 +82,8 @@ class _Api:
                 raise BadImage("No portrait was given.", "Give an image or a video.")
             label, preset = given.pop("label"), given.pop("preset")
             options = parse_options(_values(given), preset)
+            for _ in self._studio.ready():
+                pass  # a plain call has nowhere to show progress
             token, avatar = self._studio.preload(
                 owner_of(request), AvatarSource(path=source), options, str(label or "")[:80]
             )

@@ -43,7 +43,7 @@ class Handlers:
         gallery = [page.token, page.portrait.avatars]
         page.generate.click(None, js=_TO_STAGE)  # before the run: listeners of a click wait for each other
         run = page.generate.click(
-            self.generate, asked, [*shown, page.portrait.avatars], preprocess=False,
+            self.generate, asked, [*shown, page.portrait.avatars, page.engine.about], preprocess=False,
             concurrency_id=WORK, concurrency_limit=1, trigger_mode="once", **_PRIVATE,
         )  # fmt: skip
         stop = page.cancel.click(None, cancels=[run], queue=False, **_PRIVATE)
@@ -172,6 +172,7 @@ class Handlers:
             stage.facts: _seen(show.facts(figures, language)),
             stage.more: gr.update(visible=True),
             stage.details: show.details(figures, language),
+            page.engine.about: show.engine(self._studio.running, language),
         }
 
     def stopped(self, request: gr.Request) -> Updates:

@@ -53,6 +53,17 @@ class Mine:
 
 
 @dataclass(frozen=True)
+class EngineRoom:
+    """Which engine is in use, and the way to another."""
+
+    about: gr.HTML
+    news: gr.HTML
+    offer: gr.Button
+    fetch: gr.Button
+    cancel: gr.Button
+
+
+@dataclass(frozen=True)
 class Page:
     """Every component that something happens to."""
 
@@ -67,6 +78,7 @@ class Page:
     cancel: gr.Button
     stage: Stage
     mine: Mine
+    engine: EngineRoom
 
 
 def build(acting: frozenset[str]) -> Page:
@@ -88,7 +100,10 @@ def build(acting: frozenset[str]) -> Page:
                 )
             stage = _stage()
             mine = _mine()
-    return Page(secret, mode, token, portrait, speech, sample_speech, style, generate, cancel, stage, mine)
+            engine = _engine()
+    return Page(
+        secret, mode, token, portrait, speech, sample_speech, style, generate, cancel, stage, mine, engine
+    )
 
 
 def _heading(key: str) -> None:
@@ -175,3 +190,14 @@ def _mine() -> Mine:
             return Mine(
                 gr.Button(text("clear.results"), size="sm"), gr.Button(text("clear.avatars"), size="sm")
             )
+
+
+def _engine() -> EngineRoom:
+    with gr.Accordion(text("engine"), open=False, elem_id="vv-engine"):
+        about = gr.HTML("", apply_default_css=False)
+        news = gr.HTML("", visible=False, apply_default_css=False, elem_id="vv-engine-news")
+        with gr.Row():
+            offer = gr.Button(text("engine.offer"), size="sm", visible=False, elem_id="vv-engine-offer")
+            fetch = gr.Button(text("engine.fetch"), size="sm", visible=False, elem_id="vv-engine-fetch")
+            cancel = gr.Button(text("cancel"), size="sm", visible=False, elem_id="vv-engine-cancel")
+    return EngineRoom(about, news, offer, fetch, cancel)

@@ -5,6 +5,7 @@ import html
 from collections.abc import Iterable
 from typing import Any
 
+from core.engines.registry import Running
 from core.optimization.avatar_cache import AvatarInfo
 from core.talker import Progress
 from ui.texts import say
@@ -79,6 +80,13 @@ def details(figures: dict[str, Any], language: str) -> str:
         f'<dl class="vv-table">{table}</dl><p class="vv-stages-title">{say(language, "stages")}</p>'
         f'<ul class="vv-stages">{stages}</ul>'
     )
+
+
+def engine(running: Running, language: str) -> str:
+    """Which engine makes the videos, why, and what went wrong on the way to another."""
+    words = say(language, "engine.in_use", engine=running.engine.name)
+    lines = "".join(f"<p>{html.escape(line)}</p>" for line in running.warnings or (running.reason,))
+    return f"<strong>{html.escape(words)}</strong>{lines}"
 
 
 def gallery(avatars: Iterable[AvatarInfo], chosen: str, language: str) -> str:

@@ -65,7 +65,7 @@ def talk(
 
 def _figures(studio: Studio, made: Talk, order: Order, options: GenerationOptions) -> dict[str, Any]:
     """What was made and how fast, JSON-ready: the figures that `inference.py --json` prints."""
-    clip, engine = made.clip, studio.engine
+    clip = made.clip
     return {
         "frames": clip.frames,
         "duration_s": clip.duration_s,
@@ -74,8 +74,8 @@ def _figures(studio: Studio, made: Talk, order: Order, options: GenerationOption
         "size": list(clip.size),
         "resolution": options.output.resolution,
         "preset": order.preset,
-        "engine": engine.name,
-        "engine_reason": studio.engine_reason,
+        **studio.running.about(),
+        "license_profile": studio.settings.license_profile,
         "seed": options.motion.seed,
         "token": made.token,
         "ffd_ms": round(clip.ffd_ms, 1),
@@ -83,7 +83,10 @@ def _figures(studio: Studio, made: Talk, order: Order, options: GenerationOption
         "register_ms": round(made.register_ms, 1),
         "stages_ms": {name: round(value, 1) for name, value in clip.stages_ms.items()},
         "notes": list(clip.notes),
-        "warnings": list(idle_options(studio, order.preset, options, made.is_image)),
+        "warnings": [
+            *studio.running.warnings,
+            *idle_options(studio, order.preset, options, made.is_image),
+        ],
         "notice": say("en", "notice"),
     }
 
@@ -92,7 +95,7 @@ def idle_options(studio: Studio, preset: str, options: GenerationOptions, is_ima
     """A warning for every option that was moved away from the preset and that cannot act."""
     usual, asked = flat(parse_options({}, preset)), flat(options)
     moved = [name for name, value in asked.items() if value != usual[name]]
-    return warnings(studio.engine, moved, is_image)
+    return warnings(studio.engine, moved, options, is_image)
 
 
 @contextmanager

@@ -104,6 +104,7 @@ class FaceMesh:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._nets = FaceNets()
+        self.folder = self._nets.folder
 
     def __enter__(self) -> "FaceMesh":
         return self

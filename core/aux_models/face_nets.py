@@ -36,11 +36,15 @@ node { calculator: "FaceLandmarkCpu" input_stream: "IMAGE:image" input_stream: "
 
 
 class FaceNets:
-    """Detectors and mesh, loaded and warmed up. Raises EngineUnavailable when mediapipe cannot start."""
+    """Detectors and mesh, loaded and warmed up; `folder` is the package that brings them.
+
+    Raises EngineUnavailable when mediapipe cannot start.
+    """
 
     def __init__(self) -> None:
         with _START, _quiet():
             self._mp = _Mediapipe()
+            self.folder = self._mp.folder
             try:
                 self._detectors = [_Graph(self._mp, _DETECTOR.format(reach=r)) for r in ("Short", "Full")]
                 self._mesh = _Graph(self._mp, _MESH)
@@ -88,6 +92,7 @@ class _Mediapipe:
 
     def __init__(self) -> None:
         with _bare_package("mediapipe") as folder:
+            self.folder = folder
             self._native = import_native("mediapipe.python._framework_bindings")
             self._create = import_native("mediapipe.python.packet_creator")
             self._get = import_native("mediapipe.python.packet_getter")

@@ -6,7 +6,7 @@ import importlib.util
 import os
 import shutil
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -18,7 +18,7 @@ _FIELDS = "name,compute_cap,memory.total,driver_version"
 _MIN_MEMORY_MIB = 6000  # 2.3 GB of weights, and what the networks need to work; an estimate, not measured
 _MIN_COMPUTE = (7, 5)  # Turing: the oldest that today's CUDA builds of torch support
 _PLAN_VERSION = "8.6"  # the TensorRT that wrote the published engines; no other reads them
-_PLAN_COMPUTE = ((8, 0), (10, 0))  # Ampere up to Hopper, what 8.6 knows and "Ampere_Plus" covers
+_NO_PLANS = "this version of Visavis runs no TensorRT engines"
 
 
 class Gpu(NamedTuple):
@@ -48,10 +48,11 @@ class Machine:
 
 
 class Choice(NamedTuple):
-    """The variant to run, None for the embedded engine alone, and the reason in words."""
+    """The variant to run, None for the embedded engine alone; the reason in words; and where it runs."""
 
     variant: str | None
     reason: str
+    device: str = "cpu"
 
 
 class Check(NamedTuple):
@@ -65,11 +66,19 @@ class Check(NamedTuple):
 
 def probe(device: Literal["auto", "cpu", "cuda"] = "auto") -> Machine:
     """Look at this machine; with the device `cpu` its GPU is left out."""
+    return _with_packages(probe_gpu(device))
+
+
+def probe_gpu(device: Literal["auto", "cpu", "cuda"] = "auto") -> Machine:
+    """Its GPU alone: looking at the packages takes longer than a start without a GPU should."""
     gpu, no_gpu = (None, "VISAVIS_DEVICE=cpu") if device == "cpu" else _nvidia()
+    return Machine(gpu=gpu, no_gpu=no_gpu)
+
+
+def _with_packages(machine: Machine) -> Machine:
     runtime, providers = _onnxruntime()
-    return Machine(
-        gpu=gpu,
-        no_gpu=no_gpu,
+    return replace(
+        machine,
         tensorrt=_version("tensorrt"),
         torch=_version("torch"),
         torch_cuda=_torch_cuda(),
@@ -78,20 +87,40 @@ def probe(device: Literal["auto", "cpu", "cuda"] = "auto") -> Machine:
     )
 
 
+def choose_here(device: Literal["auto", "cpu", "cuda"] = "auto") -> Choice:
+    """`choose_variant` for this machine; its packages are looked at where the GPU is fit alone."""
+    machine = probe_gpu(device)
+    return choose_variant(_with_packages(machine) if _gpu_check(machine).good else machine)
+
+
 def choose_variant(machine: Machine) -> Choice:
-    """The fastest variant that the machine can run: TensorRT, then torch, then ONNX Runtime on CUDA.
+    """The fastest variant that runs on the machine's GPU: torch, then ONNX Runtime on CUDA.
 
     None without a fit GPU: Ditto on a CPU is far from real time, so there it runs on request only.
     """
     fit = _gpu_check(machine)
     if not fit.good:
         return Choice(None, f"{fit.found}; Ditto runs on request with ditto-onnx, slowly.")
-    for name, check in zip(
-        ("ditto-tensorrt", "ditto-pytorch", "ditto-onnx"), _runtimes(machine), strict=True
-    ):
-        if check.good:
-            return Choice(name, f"{machine.gpu}; {check.name} {check.found}.")
-    return Choice(None, f"{machine.gpu}, but nothing installed can use it.")
+    able = on_gpu(machine)
+    return able[0] if able else Choice(None, f"{machine.gpu}, but nothing installed can use it.")
+
+
+def on_gpu(machine: Machine) -> list[Choice]:
+    """What the GPU can run, best first; nothing where it is not fit."""
+    if not _gpu_check(machine).good:
+        return []
+    found = zip(("ditto-tensorrt", "ditto-pytorch", "ditto-onnx"), _runtimes(machine), strict=True)
+    return [
+        Choice(name, f"{machine.gpu}; {check.name} {check.found}.", "cuda")
+        for name, check in found
+        if check.good
+    ]
+
+
+def on_cpu(machine: Machine) -> list[Choice]:
+    """What the CPU can run, slowly, best first."""
+    found = (("ditto-onnx", "ONNX Runtime", machine.onnxruntime), ("ditto-pytorch", "torch", machine.torch))
+    return [Choice(name, f"{what} {version} on the CPU.") for name, what, version in found if version]
 
 
 def checks(machine: Machine) -> list[Check]:
@@ -140,26 +169,14 @@ def _runtimes(machine: Machine) -> tuple[Check, Check, Check]:
 
 
 def _tensorrt_check(machine: Machine) -> Check:
-    version, compute = machine.tensorrt, machine.gpu.compute if machine.gpu else None
+    version = machine.tensorrt
     if version is None:
-        return Check(
-            "TensorRT", False, "not installed", f"tensorrt=={_PLAN_VERSION}.1 runs the published engines."
-        )
-    if not version.startswith(f"{_PLAN_VERSION}."):
-        return Check(
-            "TensorRT",
-            False,
-            f"{version} does not read the published engines, which {_PLAN_VERSION} wrote",
-            "Use ditto-pytorch or ditto-onnx.",
-        )
-    if compute is None or not _PLAN_COMPUTE[0] <= compute < _PLAN_COMPUTE[1]:
-        return Check(
-            "TensorRT",
-            False,
-            f"{version}, but the published engines are for compute capability 8.0 to 9.x",
-            "Use ditto-pytorch or ditto-onnx.",
-        )
-    return Check("TensorRT", True, version)
+        found = f"not installed; {_NO_PLANS}"
+    elif version.startswith(f"{_PLAN_VERSION}."):
+        found = f"{version}; {_NO_PLANS}"
+    else:
+        found = f"{version} does not read the published engines, which {_PLAN_VERSION} wrote; {_NO_PLANS}"
+    return Check("TensorRT", False, found, "Use ditto-pytorch or ditto-onnx.")
 
 
 def _cpu_check(machine: Machine) -> Check:

@@ -1,9 +1,9 @@
 """Volumetric grid sampling spelled out in standard operators.
 
 The published warp_network.onnx calls a custom `GridSample3D`, which only a TensorRT 8 plugin knows. The
-standard `GridSample` is no full answer: its rank-5 form needs opset 20 (17 is what the files have), has
-no CUDA kernel below that, and TensorRT takes rank 4 alone. Gathers and arithmetic run everywhere. On one CPU
-core they take 37 ms for 32 channels of 16x64x64 (the standard operator 93 ms), and 395 ms for 22 x 4 channels
+standard `GridSample` is no full answer: its rank-5 form came with opset 20, below which ONNX Runtime's CUDA
+provider takes rank 4, as TensorRT does throughout 10. Gathers and arithmetic run everywhere. On one CPU core
+they take 37 ms for 32 channels of 16x64x64 (the standard operator 93 ms), and 395 ms for 22 x 4 channels
 (255 ms), in a network of several seconds.
 """
 
@@ -55,7 +55,7 @@ def replace_grid_samples(model: onnx.ModelProto, op_type: str, name: str) -> int
             continue
         if opset < _OLDEST:
             raise CorruptCheckpoint(f"{name}: {op_type} needs opset {_OLDEST} or newer, found {opset}.")
-        build = _Builder(model.graph, f"{node.output[0]}/sample{count}")
+        build = _Builder(model.graph, f"{node.output[0]}/sample")
         _sample(build, node, _aligned(node, name), opset)
         nodes.extend(build.nodes)
         count += 1

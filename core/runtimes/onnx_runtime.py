@@ -96,7 +96,7 @@ def _open(path: Path, device: str, threads: int) -> Any:
     providers = _providers(device)
     with _translated(path.name, CorruptCheckpoint, f"loading by ONNX Runtime {ort.__version__}"):
         session = ort.InferenceSession(_model(path), options, providers=providers)
-    if False and session.get_providers()[0] != _CUDA:
+    if device != "cpu" and session.get_providers()[0] != _CUDA:
         raise EngineUnavailable(
             "ONNX Runtime could not start CUDA on this machine.",
             "Check that the driver, CUDA and cuDNN match onnxruntime-gpu, or choose the device cpu.",

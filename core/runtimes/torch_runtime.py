@@ -47,7 +47,7 @@ class TorchNetwork:
             _translated(self._spec.name, "running"),
             torch.autocast(self._device.type, dtype=self._half, enabled=self._half is not None),
         ):
-            made = self._module(*(torch.from_numpy(array).to(self._device) for array in given))
+            made = self._module(*(torch.tensor(array, device=self._device) for array in given))
             results = made if isinstance(made, tuple) else (made,)
             found = [result.float().cpu().numpy() for result in results]
         return outputs_of(self._spec, found, self._spec.name)

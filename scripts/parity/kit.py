@@ -170,14 +170,17 @@ class Golden:
 
     def peak(self, name: str) -> float:
         """The largest magnitude in the whole array."""
-        extremes = self.arrays[name] if name in self.arrays else self.arrays[f"{name}.stats"][3:]
-        return float(np.abs(extremes).max())
+        return float(np.abs(self._extremes(name)).max())
 
     def psnr(self, name: str, whole: np.ndarray) -> float:
-        """In dB, over the values that are stored; the peak is that of the whole array."""
+        """In dB, over the values that are stored; the range is the whole array's, zero included."""
         key = name if name in self.arrays else f"{name}.sub"
         error = self.as_stored(name, whole)[key].astype(np.float64) - self.arrays[key]
-        return float(20 * np.log10(self.peak(name) / np.sqrt(np.square(error).mean())))
+        span = np.ptp([0.0, *self._extremes(name).flat])
+        return float(20 * np.log10(span / np.sqrt(np.square(error).mean())))
+
+    def _extremes(self, name: str) -> np.ndarray:
+        return self.arrays[name] if name in self.arrays else self.arrays[f"{name}.stats"][3:]
 
 
 def open_golden(path: Path) -> Golden:

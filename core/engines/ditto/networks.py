@@ -32,6 +32,7 @@ from core.networks import (
 from core.runtimes.devices import Precision
 from core.runtimes.files import require_file
 from core.runtimes.load import open_network
+from core.runtimes.onnx_runtime import has_cuda
 
 _BUNDLED_203 = "aux_models"  # the folder of the PyTorch bundle, whose landmark203 has its points third
 
@@ -75,16 +76,22 @@ class DittoNetworks:
                 )
             require_file(path)
 
+    def _device_of(self, spec: NetworkSpec) -> str:
+        """An auxiliary network runs on the CPU where ONNX Runtime has no CUDA: torch alone may have it."""
+        return self._device if spec in MAIN_NETWORKS or has_cuda() else "cpu"
+
     def _open(self, spec: NetworkSpec) -> Network:
         path = self._files[spec.name]
         takes = (2,) if spec is LANDMARK203 and path.parent.name == _BUNDLED_203 else None
-        network = open_network(spec, path, self._device, self._precision, self._threads, takes)
+        device = self._device_of(spec)
+        network = open_network(spec, path, device, self._precision, self._threads, takes)
         self.loaded[spec.name] = path
         return self._stack.enter_context(closing(network))
 
     def _mesh(self) -> FaceMesh:
         if self._face_mesh is None:
             self._face_mesh = self._stack.enter_context(closing(FaceMesh()))
+            self.loaded[MediapipeMesh.networks[0]] = self._face_mesh.folder
         return self._face_mesh
 
     def _crop_mesh(self) -> CropMesh:

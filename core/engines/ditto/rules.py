@@ -1,8 +1,8 @@
 """From a caller's options, and what the configuration of the checkpoints adds, to the rules of each stage.
 
-Of a file's `default_kwargs`, emotions and resets count where the caller left the option at its default; what
-no option carries (the course of a blink, limits, a reference character, the columns a reset keeps, the pose of
-the whole clip) is the file's alone. The rest of it repeats what the presets say.
+Of a file's `default_kwargs`, emotions and resets count where the caller left the option at its default;
+what no option carries (the course of a blink, limits, a reference character, the columns a reset keeps, the
+controls of all frames) is the file's alone. The rest of it repeats what the presets say.
 """
 
 import random

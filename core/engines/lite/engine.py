@@ -6,6 +6,7 @@ Speech goes through a small network to lip shapes (`speech`), a face adds its be
 
 import hashlib
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from core.engines.lite.channels import POSE, Channel, rest
 from core.engines.lite.controls import controlled
 from core.engines.lite.renderer import Canvas, LiteRenderer
 from core.engines.lite.rig import CROP
-from core.engines.lite.speech import LOOKAHEAD, SpeechNet
+from core.engines.lite.speech import LOOKAHEAD, WEIGHTS, SpeechNet
 from core.option_table import OPTIONS
 from core.options import Crop, GenerationOptions
 from core.settings import Settings
@@ -48,6 +49,10 @@ class LiteEngine:
         self._settings = settings
         self._net = SpeechNet.load()
         self._mesh = FaceMesh()
+
+    @property
+    def loaded(self) -> dict[str, Path]:
+        return {"speech": WEIGHTS, "mediapipe_face_mesh": self._mesh.folder}
 
     def fingerprint(self, portrait: AvatarSource, crop: Crop) -> str:
         digest = hashlib.blake2b(digest_size=20)

@@ -59,6 +59,15 @@ class _Follower:
             self._passed.append(rgb)
         else:
             face = self._searched(rgb)
+        self._note(face)
+
+    def finish(self) -> None:
+        """After the last frame: it is searched too where none has shown a face."""
+        if self._last is None and self._passed:
+            self.found.pop()
+            self._note(self._searched(self._passed.pop()))
+
+    def _note(self, face: Face | None) -> None:
         self._last = face or self._last
         self.found.append(None if face is None else face.points)
 
@@ -110,6 +119,7 @@ def watched(
         ends.append(spool.size)
         size = (rgb.shape[1], rgb.shape[0])
         progress(min(len(ends) / expected, 1.0))
+    follower.finish()
     if not follower.seen:
         raise follower.missed or BadImage("The source video has no pictures.", "Use a video that plays.")
     return Reel(spool.array(), np.array(ends), follower.found, size, follower.notes)

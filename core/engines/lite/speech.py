@@ -25,7 +25,7 @@ HIDDEN = 128
 TAPS = ((-1, 0, 1), (-1, 0, 1), (-4, -2, 0), (-1, 0, 1), (-8, -4, 0), (-16, -8, 0))
 """Frames that each layer looks at; the first reads the features, the others add to what is there."""
 
-_WEIGHTS = Path(__file__).with_name("mouth.safetensors")
+WEIGHTS = Path(__file__).with_name("mouth.safetensors")
 _REINSTALL = "Get the file again: git checkout core/engines/lite, or reinstall the package."
 _BLOCK = 250  # rows worked on at once: bounds the memory of one long push
 
@@ -69,7 +69,7 @@ class SpeechNet:
 
         Raises MissingCheckpoint or CorruptCheckpoint.
         """
-        path = path or _WEIGHTS
+        path = path or WEIGHTS
         try:
             data = path.read_bytes()
             expected = json.loads(path.with_suffix(".json").read_text("utf-8"))["sha256"]
