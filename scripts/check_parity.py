@@ -119,12 +119,15 @@ class Networks:
 
 
 def check(kit: Kit, only: str | None, dump: Path | None) -> Iterator[Finding]:
-    """All findings of an area, or of all areas, file by file."""
+    """All findings of an area, or of all areas, file by file; files that the kit lacks are left out."""
     for area, files in AREAS.items():
-        if only in (None, area):
-            for stem, work in files.items():
+        if only not in (None, area):
+            continue
+        for stem, work in files.items():
+            if (kit.golden_folder / f"{stem}.npz").is_file():
                 yield from run(kit, stem, work, dump)
-            for stem, table in TABLES.get(area, {}).items():
+        for stem, table in TABLES.get(area, {}).items():
+            if (kit.golden_folder / f"{stem}.json").is_file():
                 yield from _run_table(kit, stem, table, dump)
 
 

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from onnx import ModelProto, TensorProto, helper
+import numpy as np
+from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from core.networks import NetworkSpec
+from core.networks import HUBERT, NetworkSpec
 
 KINDS = {"float32": TensorProto.FLOAT, "float16": TensorProto.FLOAT16, "int64": TensorProto.INT64}
 
@@ -37,3 +38,25 @@ def tiny_model(spec: NetworkSpec, half: bool = False) -> ModelProto:
 def write_tiny(spec: NetworkSpec, path: Path, half: bool = False) -> Path:
     path.write_bytes(tiny_model(spec, half).SerializeToString())
     return path
+
+
+def framed_hubert() -> ModelProto:
+    """A stand-in for the speech encoder: as many rows as the published one gives, each from its own sound."""
+    values = {
+        "kernels": np.random.default_rng(0).normal(0, 0.05, (1024, 1, 400)).astype(np.float32),
+        "one": np.array([1]),
+        "zero": np.array([0]),
+    }
+    nodes = [
+        helper.make_node("Unsqueeze", [HUBERT.inputs[0].name, "one"], ["sound"]),
+        helper.make_node("Conv", ["sound", "kernels"], ["columns"], strides=[320]),
+        helper.make_node("Transpose", ["columns"], ["rows"], perm=[0, 2, 1]),
+        helper.make_node("Squeeze", ["rows", "zero"], [HUBERT.outputs[0].name]),
+    ]
+    sides = [
+        [helper.make_tensor_value_info(port.name, TensorProto.FLOAT, port.shape) for port in side]
+        for side in (HUBERT.inputs, HUBERT.outputs)
+    ]
+    constants = [numpy_helper.from_array(value, name) for name, value in values.items()]
+    graph = helper.make_graph(nodes, HUBERT.name, *sides, constants)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)

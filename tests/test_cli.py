@@ -2,9 +2,11 @@
 
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -15,11 +17,17 @@ import pytest
 import soundfile
 from PIL import Image
 
+from core.aux_models.face_mesh import FaceMesh
 from core.errors import Cancelled
+from core.networks import LMDM, MAIN_NETWORKS
 from core.option_table import OPTIONS
 from inference import _interruptible
 from tests.faces import astronaut_portrait, no_face
+from tests.fake_hub import FakeHub, serving
+from tests.graphs import framed_hubert, write_tiny
 from tests.sounds import speech_like
+from tests.test_ditto_config import published
+from tests.test_face_chain_onnx import astronaut_says, constant_graph
 
 ROOT = Path(__file__).parent.parent
 
@@ -36,12 +44,15 @@ def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def start(media: Path, out: Path, *extra: str, source: str = "portrait.png", audio: str = "speech.wav"):
+def start(
+    media: Path, out: Path, *extra: str, source: str = "portrait.png", audio: str = "speech.wav", **more: str
+):
     command = [sys.executable, "inference.py", "--source_path", str(media / source)]
     command += ["--audio_path", str(media / audio), "--output_path", str(out), *extra]
     return subprocess.Popen(
         command,
         cwd=ROOT,
+        env={**os.environ, **more},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -50,8 +61,10 @@ def start(media: Path, out: Path, *extra: str, source: str = "portrait.png", aud
     )
 
 
-def run(media: Path, out: Path, *extra: str, source: str = "portrait.png", audio: str = "speech.wav"):
-    process = start(media, out, *extra, source=source, audio=audio)
+def run(
+    media: Path, out: Path, *extra: str, source: str = "portrait.png", audio: str = "speech.wav", **more: str
+):
+    process = start(media, out, *extra, source=source, audio=audio, **more)
     stdout, stderr = process.communicate(timeout=120)
     return process.returncode, stdout, stderr
 
@@ -65,6 +78,11 @@ def test_a_clip(media: Path, tmp_path: Path) -> None:
             "resolution", "stages_ms", "seed", "output"}  # fmt: skip
     assert keys <= set(result)
     assert (result["frames"], result["seed"], result["engine"]) == (25, 5, "lite")
+    assert (result["variant"], result["device"], result["precision"]) == (None, "cpu", "fp32")
+    assert result["license_profile"] == "research" and set(result["files"]) == {
+        "speech",
+        "mediapipe_face_mesh",
+    }
     assert any("overlap_v2" in line for line in result["warnings"])
     assert not any("emo" in line for line in result["warnings"])
     with av.open(str(out)) as video:
@@ -86,6 +104,8 @@ def test_a_clip(media: Path, tmp_path: Path) -> None:
         (["--crop_scal", "2"], "portrait.png", "speech.wav", "crop_scal"),
         (["--preset", "best"], "portrait.png", "speech.wav", "balanced"),
         (["--engine", "warp"], "portrait.png", "speech.wav", "Unknown engine 'warp'"),
+        (["--data_root", "x"], "portrait.png", "speech.wav", "--cfg_pkl go together"),
+        (["--data_root", "x", "--cfg_pkl", "y", "--engine", "lite"], "portrait.png", "speech.wav", "Ditto's"),
         (["--emo", "joy\nfear\x1b[2J"], "portrait.png", "speech.wav", "'joy fear?[2J' is no emotion"),
         (["--ctrl_info", "[" * 100_000], "portrait.png", "speech.wav", "nested too deeply"),
         ([], "cat.png", "speech.wav", "face"),
@@ -107,6 +127,80 @@ def test_what_is_wrong_is_said_in_one_line(
     assert stderr.count("\n") == 1, stderr
     assert says in stderr
     assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder laid out as published, with tiny graphs that know where the astronaut's face is."""
+    folder = tmp_path_factory.mktemp("checkpoints")
+    onnx = folder / "ditto_onnx"
+    onnx.mkdir()
+    with FaceMesh() as mesh:
+        known = mesh.largest(astronaut_portrait())[0]
+    for spec, outputs in astronaut_says(known.points):
+        constant_graph(onnx, spec, outputs).close()
+    for spec in MAIN_NETWORKS:
+        write_tiny(spec, onnx / f"{'lmdm_v0.4_hubert' if spec is LMDM else spec.name}.onnx")
+    (onnx / "hubert.onnx").write_bytes(framed_hubert().SerializeToString())
+    (folder / "ditto_cfg").mkdir()
+    for name in ("trt", "trt_online"):
+        (folder / "ditto_cfg" / f"v0.4_hubert_cfg_{name}.pkl").write_bytes(pickle.dumps(published()))
+    return folder
+
+
+def test_ditto_makes_a_clip(media: Path, checkpoints: Path, tmp_path: Path) -> None:
+    settings = {
+        "VISAVIS_MODELS": str(checkpoints),
+        "VISAVIS_DOWNLOAD": "never",
+        "VISAVIS_HOME": str(tmp_path),
+    }
+    given = ("--engine", "ditto", "--sampling_timesteps", "2", "--render_size", "300", "--json")
+    code, stdout, stderr = run(media, tmp_path / "talk.mp4", *given, **settings)
+    assert code == 0, stderr
+    result = json.loads(stdout.splitlines()[-1])
+    assert (result["frames"], result["engine"], result["variant"]) == (25, "ditto", "ditto-onnx")
+    assert (result["device"], result["width"], result["height"]) == ("cpu", 512, 512)
+    onnx = checkpoints / "ditto_onnx"
+    assert result["files"]["lmdm"] == str(onnx / "lmdm_v0.4_hubert.onnx") and len(result["files"]) == 12
+    assert any("render_size" in line for line in result["warnings"])
+    assert set(result["stages_ms"]) >= {"motion", "stitch", "render", "put back", "encode"}
+
+
+def test_ditto_by_a_published_configuration(media: Path, checkpoints: Path, tmp_path: Path) -> None:
+    cfg, tree = tmp_path / "cfg.pkl", published()
+    parts = {name.removesuffix("_cfg"): part for name, part in tree["base_cfg"].items()}
+    parts["lmdm_v0.4_hubert"] = tree["audio2motion_cfg"]
+    for name, part in parts.items():
+        if name != "landmark478":
+            part["model_path"] = f"{name}.onnx"
+    parts["landmark478"] |= {
+        "blaze_face_model_path": "blaze_face.onnx", "face_mesh_model_path": "face_mesh.onnx",
+        "force_ori_type": False,
+    }  # fmt: skip
+    cfg.write_bytes(pickle.dumps(tree))
+    given = ["--data_root", str(checkpoints / "ditto_onnx"), "--cfg_pkl", str(cfg), "--json"]
+    code, stdout, stderr = run(
+        media, tmp_path / "a.mp4", *given, "--sampling_timesteps", "2", VISAVIS_LICENSE_PROFILE="commercial"
+    )
+    assert code == 0, stderr
+    result = json.loads(stdout.splitlines()[-1])
+    assert (result["engine"], result["variant"], result["license_profile"]) == ("ditto", None, "commercial")
+    assert "cfg.pkl" in result["engine_reason"]
+    assert not {"insightface_det", "landmark106"} & set(result["files"])
+    given[1] = str(checkpoints)
+    code, stdout, stderr = run(media, tmp_path / "b.mp4", *given)
+    assert (code, stderr.count("\n")) == (3, 1) and "model_manager.py download" in stderr
+    assert json.loads(stdout)["error"] == "missing_checkpoint"
+
+
+def test_ditto_that_may_not_be_fetched(media: Path, tmp_path: Path) -> None:
+    settings = {"VISAVIS_MODELS": str(tmp_path / "none"), "VISAVIS_HOME": str(tmp_path)}
+    for word, remedy in (("never", "Unset VISAVIS_DOWNLOAD"), ("ask", "model_manager.py download")):
+        code, _, stderr = run(
+            media, tmp_path / "a.mp4", "--engine", "ditto", VISAVIS_DOWNLOAD=word, **settings
+        )
+        assert (code, stderr.count("\n")) == (3, 1) and remedy in stderr
+    assert not list(tmp_path.glob("*.mp4"))
 
 
 def test_json_tells_errors_too(media: Path, tmp_path: Path) -> None:
@@ -180,3 +274,28 @@ def test_an_interrupt_that_native_code_swallows_is_seen_at_the_next_step() -> No
             time.sleep(1)
         look()
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_an_interrupted_fetch_ends_in_one_line(media: Path, tmp_path: Path) -> None:
+    hub = FakeHub()
+    hold = hub.hold["ditto_onnx/decoder.onnx"] = threading.Event()
+    with serving(hub):
+        process = start(
+            media, tmp_path / "a.mp4", "--engine", "ditto", HF_ENDPOINT=hub.endpoint, VISAVIS_DEVICE="cpu",
+            VISAVIS_MODELS=str(tmp_path / "models"), VISAVIS_HOME=str(tmp_path / "home"),
+        )  # fmt: skip
+        try:
+            deadline = time.monotonic() + 60
+            while "ditto_onnx/decoder.onnx" not in hub.fetched() and time.monotonic() < deadline:
+                time.sleep(0.05)
+            os.kill(process.pid, signal.SIGINT)
+            _, stderr = process.communicate(timeout=30)
+        finally:
+            hold.set()
+            process.kill()
+            process.communicate()
+    assert (process.returncode, stderr) == (130, "error: Stopped; nothing half-written is left.\n")
+    assert (
+        not list(tmp_path.rglob("*.incomplete"))
+        and not (tmp_path / "models/ditto_onnx/decoder.onnx").exists()
+    )

@@ -51,7 +51,7 @@ def test_chain_through_onnx_runtime(tmp_path, face_mesh):
     rgb = astronaut_portrait()
     known = face_mesh.largest(rgb)[0]
     networks = {
-        spec.name: constant_graph(tmp_path, spec, outputs) for spec, outputs in _astronaut(known.points)
+        spec.name: constant_graph(tmp_path, spec, outputs) for spec, outputs in astronaut_says(known.points)
     }
     first = first_landmarks("research", lambda spec: networks[spec.name], lambda: face_mesh)
     mesh = NetworkMesh(networks[BLAZE_FACE.name], networks[FACE_MESH.name])
@@ -66,7 +66,7 @@ def test_chain_through_onnx_runtime(tmp_path, face_mesh):
         network.close()
 
 
-def _astronaut(mesh: np.ndarray) -> list[tuple[NetworkSpec, Arrays]]:
+def astronaut_says(mesh: np.ndarray) -> list[tuple[NetworkSpec, Arrays]]:
     """What each network has to say for the face at mesh points (478, 3) of a picture of 512 px."""
     flat = mesh[:, :2]
     low, high = flat.min(0), flat.max(0)

@@ -5,7 +5,7 @@ import pickle
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from core.checkpoints.catalogue import VARIANTS
 from core.checkpoints.check import Progress
 from core.checkpoints.hub import Hub
 from core.checkpoints.machine import Gpu, Machine
+from core.engines import registry
 from core.engines.ditto import start
 from core.engines.registry import Running, start_engine, start_published
 from core.errors import BadOption, CorruptCheckpoint, EngineUnavailable, MissingCheckpoint
@@ -282,7 +283,7 @@ def studio(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stud
     """On a machine with a GPU, with a stand-in for lite."""
     put(GPU, monkeypatch)
     monkeypatch.setitem(
-        sys.modules["core.engines.registry"].ENGINES,
+        registry.ENGINES,
         "lite",
         lambda settings, report: Running(Lite(), "asked for"),
     )
@@ -358,3 +359,21 @@ def test_a_switch_that_fails_or_is_stopped_changes_nothing(
     assert not [thread for thread in threading.enumerate() if thread.name == "visavis-work"]
     assert list(studio.switch("ditto", settings))
     assert studio.engine.name == "ditto" and before.engine.closed == 1  # type: ignore[attr-defined]
+
+
+def test_an_engine_that_is_ready_too_late_is_closed(
+    studio: Studio, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, late = threading.Event(), Lite()
+
+    def slow(settings: Settings, report: Callable[[Progress], None]) -> Running:
+        report(Progress("check"))
+        begun.wait(10)
+        return Running(late, "asked for")
+
+    monkeypatch.setitem(registry.ENGINES, "slow", slow)
+    work = studio.switch("slow", settings)
+    next(work)
+    threading.Timer(0.2, begun.set).start()
+    work.close()
+    assert late.closed == 1 and studio.engine is not late
