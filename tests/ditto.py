@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from scripts.parity import kit
+from scripts.parity.auxiliary import EYES, LIPS, blocks, detector_outputs
+
+__all__ = ["EYES", "LIPS", "blocks", "detector_outputs"]
 
 GOLDEN = Path(__file__).parent / "golden" / "ditto"
 Arrays = dict[str, np.ndarray]
-# Indices of both eyes and of the mouth corners, by the number of points.
-EYES = {106: ((33, 35, 40, 39), (87, 89, 94, 93)), 203: ((0, 6, 12, 18), (24, 30, 36, 42))}
-LIPS = {106: (52, 61), 203: (48, 66)}
 
 
 def manifest() -> dict[str, Any]:
@@ -57,25 +57,6 @@ class StandIn:
         return self._run(arrays)
 
     def close(self) -> None: ...
-
-
-def blocks(key: str, height: int, width: int) -> np.ndarray:
-    """The kit's picture of that key: squares of 10 px in drawn colours, uint8 (height, width, 3)."""
-    cells = kit.draw(key, (-(-height // 10), -(-width // 10), 3))
-    coarse = np.clip(128 + 60 * cells, 0, 255).astype(np.uint8)
-    return coarse.repeat(10, 0).repeat(10, 1)[:height, :width]
-
-
-def detector_outputs(key: str) -> Arrays:
-    """What the kit's stand-in for the InsightFace detector says."""
-    out = {}
-    for level, stride in enumerate((8, 16, 32), 1):
-        n = 2 * (512 // stride) ** 2
-        logits = 3 * kit.draw(f"{key}/score{stride}", (n, 1)).astype(np.float64) - 9
-        out[f"scores{level}"] = (1 / (1 + np.exp(-logits))).astype(np.float32)
-        out[f"boxes{level}"] = 6 + 2 * np.abs(kit.draw(f"{key}/box{stride}", (n, 4)))
-        out[f"kps{level}"] = 2 * kit.draw(f"{key}/kps{stride}", (n, 10))
-    return out
 
 
 def stitching() -> StandIn:

@@ -98,3 +98,13 @@ def test_a_page_that_others_reach_offers_no_download(
         expect(here.page.locator("#vv-engine-offer")).not_to_be_visible()
         here.context.close()
     assert hub.requests == []
+
+
+def test_an_engine_asked_for_is_fetched_at_the_start(hub: FakeHub, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    with serving_app(
+        home, HF_ENDPOINT=hub.endpoint, VISAVIS_MODELS=str(tmp_path / "models"), VISAVIS_DEVICE="cpu",
+        VISAVIS_ENGINE="ditto",
+    ):  # fmt: skip
+        log = (home / "app.log").read_text()
+    assert "Fetching Ditto: 0 of" in log and "Engine ditto: ONNX Runtime" in log

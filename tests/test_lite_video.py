@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from core.aux_models.face_mesh import FaceMesh
+from core.engines.content import video_limits
 from core.engines.lite.engine import LiteEngine
 from core.engines.lite.lips import lip_gap
 from core.engines.lite.reel import bridged, steadied
-from core.engines.lite.source import video_limits
 from core.errors import NoFace, StoreFailed
 from core.media.video import open_video
 from core.media.writer import VideoWriter

@@ -30,8 +30,6 @@ FRESH = "CI" in os.environ
 CACHES = shutil.ignore_patterns("__pycache__", ".*_cache")
 # of the repository's own folder
 LEFT_OUT = frozenset((".git", ".venv", "output", "checkpoints", ".hypothesis"))
-    (".git", ".venv", "output", "checkpoints", ".hypothesis")
-)  # of the repository's own folder
 STAND_INS = {"./setup.sh demo": "python scripts/demo.py", "./setup.sh app": "exec python app.py"}
 ADDRESS = "http://127.0.0.1:7860"
 

@@ -1,13 +1,27 @@
-"""The content of a portrait, for keys that equal content shares."""
+"""Portraits as files: their bytes, for keys that equal content shares, and what they may be."""
 
 from collections.abc import Iterator
 
 from core.errors import BadImage, BadPath
 from core.media.container import check_size
+from core.media.image import ImageLimits
+from core.media.video import VideoLimits
+from core.options import Crop
 from core.settings import Settings
 from core.types import AvatarSource
 
 _BLOCK = 1 << 20
+
+
+def image_limits(settings: Settings, crop: Crop) -> ImageLimits:
+    """What a portrait may be, from the settings; decoded no larger than the crop's size rule needs."""
+    side = max(crop.max_size, ImageLimits.decode_side)
+    return ImageLimits(int(settings.max_image_mib * 2**20), int(settings.max_image_mpx * 1e6), side)
+
+
+def video_limits(settings: Settings) -> VideoLimits:
+    """What a source video may be, from the settings."""
+    return VideoLimits(int(settings.max_video_mib * 2**20), max_seconds=settings.max_video_s)
 
 
 def blocks(portrait: AvatarSource, settings: Settings) -> Iterator[bytes]:

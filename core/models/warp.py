@@ -11,7 +11,8 @@ from core.models.dense_motion import DenseMotionNetwork, sample
 class WarpNetwork(nn.Module):
     """Volume (B, 32, 16, H, W), source and driving keypoints (B, 21, 3) -> features (B, 256, H, W).
 
-    H and W are multiples of 32; 64 for a picture of 256.
+    H and W are multiples of 32; 64 for a picture of 256. Keep the keypoints in float32 where volume and
+    weights are of half precision: bfloat16 would move them by a tenth of a voxel.
     """
 
     def __init__(self) -> None:

@@ -10,11 +10,12 @@ from core.atomic_components.eyes import eye_ball, eye_open
 from core.atomic_components.face_reader import FaceReader, FaceReading, network_image
 from core.atomic_components.smooth import centred_mean
 from core.contracts import Network
+from core.engines.content import image_limits, video_limits
 from core.errors import BadImage
 from core.mapped import Spool
-from core.media.image import ImageLimits, read_image, resize_to, sniff_source
+from core.media.image import read_image, resize_to, sniff_source
 from core.media.jpegs import Jpegs, picture
-from core.media.video import VideoLimits, open_video
+from core.media.video import open_video
 from core.networks import MOTION_EXTRACTOR
 from core.options import Crop
 from core.settings import Settings
@@ -83,9 +84,7 @@ def register(
         if sniff_source(portrait) == "video":
             return _register_video(portrait, crop, key, networks, settings, progress, features, pictures)
         readings = _Readings(features, np.float32, {})
-        side = max(crop.max_size, ImageLimits.decode_side)
-        limits = ImageLimits(int(settings.max_image_mib * 2**20), int(settings.max_image_mpx * 1e6), side)
-        rgb, notes = read_image(portrait, limits)
+        rgb, notes = read_image(portrait, image_limits(settings, crop))
         rgb = resize_to(rgb, crop.max_size)
         readings.add(rgb, crop, networks)
         progress(1.0)
@@ -112,9 +111,7 @@ def _register_video(
 ) -> RegisteredAvatar:
     readings, jpegs = _Readings(features, np.float16, {}), Jpegs(pictures)
     most = int(settings.max_video_s * FPS)
-    video = open_video(
-        portrait, VideoLimits(int(settings.max_video_mib * 2**20), max_seconds=settings.max_video_s)
-    )
+    video = open_video(portrait, video_limits(settings))
     limit = min(crop.template_n_frames, most) if crop.template_n_frames > 0 else most
     expected = min(limit, video.duration_s * FPS) if video.duration_s else limit
     size = (0, 0)

@@ -5,15 +5,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
-import cv2
 import numpy as np
 
 from core.atomic_components.smooth import centred_mean
 from core.aux_models.face_mesh import Face, FaceMesh
 from core.engines.lite.lips import LIP_POINTS
 from core.errors import BadImage, NoFace
-from core.mapped import Spool, forget
+from core.mapped import Spool
 from core.media.image import resize_to
+from core.media.jpegs import Jpegs
 from core.media.video import VideoFile
 from core.options import Crop
 from core.types import FPS
@@ -21,7 +21,6 @@ from core.types import FPS
 _LOST = 10  # frames a face may be hidden; its points are interpolated meanwhile
 _GLANCE = 5  # every so many frames are searched for the first face,
 _PATIENCE = 10 * FPS  # and a fifth of those after as many frames without one
-_JPEG = [cv2.IMWRITE_JPEG_QUALITY, 96, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
 
 
 @dataclass(frozen=True)
@@ -108,29 +107,20 @@ def watched(
     limit = min(crop.template_n_frames, most) if crop.template_n_frames > 0 else most
     expected = min(limit, video.duration_s * FPS) if video.duration_s else limit
     follower = _Follower(mesh)
-    ends: list[int] = []
+    jpegs = Jpegs(spool)
     size = (0, 0)
     for rgb in video.frames(limit):
         rgb = resize_to(rgb, crop.max_size)
         follower.look(rgb)
         if follower.lost:
             break
-        spool.append(cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), _JPEG)[1].data)
-        ends.append(spool.size)
+        jpegs.add(rgb)
         size = (rgb.shape[1], rgb.shape[0])
-        progress(min(len(ends) / expected, 1.0))
+        progress(min(len(jpegs) / expected, 1.0))
     follower.finish()
     if not follower.seen:
         raise follower.missed or BadImage("The source video has no pictures.", "Use a video that plays.")
-    return Reel(spool.array(), np.array(ends), follower.found, size, follower.notes)
-
-
-def picture(jpeg: np.ndarray, ends: np.ndarray, at: int) -> np.ndarray:
-    """Frame `at` of JPEGs that lie one after another, uint8 (H, W, 3) RGB."""
-    packed = jpeg[int(ends[at - 1]) if at else 0 : int(ends[at])]
-    rgb = cv2.cvtColor(cv2.imdecode(np.asarray(packed), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
-    forget(jpeg)  # a long video's pictures would add up while it plays
-    return rgb
+    return Reel(*jpegs.arrays(), follower.found, size, follower.notes)
 
 
 def bridged(found: list[np.ndarray | None]) -> np.ndarray:

@@ -6,15 +6,18 @@ from itertools import count
 import numpy as np
 
 from core.atomic_components.crop import face_crop, mesh_anchors
+from core.atomic_components.loop import mirror_index
 from core.atomic_components.smooth import centred_mean
 from core.aux_models.face_mesh import FaceMesh
+from core.engines.content import image_limits, video_limits
 from core.engines.lite.lips import lip_gap
-from core.engines.lite.reel import Reel, bridged, picture, steadied, watched
+from core.engines.lite.reel import Reel, bridged, steadied, watched
 from core.engines.lite.rig import CROP, build_rig
 from core.engines.lite.teeth import KEPT
 from core.mapped import Spool
-from core.media.image import ImageLimits, read_image, resize_to, sniff_source
-from core.media.video import VideoLimits, open_video
+from core.media.image import read_image, resize_to, sniff_source
+from core.media.jpegs import picture
+from core.media.video import open_video
 from core.options import Crop
 from core.settings import Settings
 from core.types import FPS, AvatarSource, RegisteredAvatar
@@ -34,9 +37,7 @@ def register(
     """Find the face and make its rig. Raises NoFace, BadImage, TooLong, BadPath."""
     if sniff_source(portrait) == "video":
         return _register_video(portrait, crop, key, mesh, settings, progress)
-    side = max(crop.max_size, ImageLimits.decode_side)
-    limits = ImageLimits(int(settings.max_image_mib * 2**20), int(settings.max_image_mpx * 1e6), side)
-    rgb, notes = read_image(portrait, limits)
+    rgb, notes = read_image(portrait, image_limits(settings, crop))
     rgb = resize_to(rgb, crop.max_size)
     face, more = mesh.largest(rgb)
     place = _crop_to_source(face.points, crop)
@@ -54,17 +55,11 @@ def register(
     )
 
 
-def video_limits(settings: Settings) -> VideoLimits:
-    """What a source video may be, from the settings."""
-    return VideoLimits(int(settings.max_video_mib * 2**20), max_seconds=settings.max_video_s)
-
-
 def frames(avatar: RegisteredAvatar) -> Iterator[tuple[np.ndarray, Rig]]:
     """The source's pictures, uint8 (H, W, 3) RGB, with their rigs, without end: there and back again."""
     arrays = avatar.arrays
     for index in count():
-        at = index % (2 * avatar.n_frames)
-        at = at if at < avatar.n_frames else 2 * avatar.n_frames - 1 - at
+        at = mirror_index(index, avatar.n_frames)
         rig = {
             name[4:]: value[min(at, len(value) - 1)]  # what all frames share is stored once
             for name, value in arrays.items()
