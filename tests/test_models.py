@@ -126,7 +126,7 @@ def _widened(value: Any) -> Any:
 def test_half_precision_is_near(net, dtype, load):
     """40 dB below the range of the values. The other two networks are small and stay in float32.
 
-    Keypoints stay in float32 as well: rounded to bfloat16 they move by a tenth of a voxel, and 36 dB are left.
+    Keypoints stay in float32 as well: rounded to bfloat16 they move a tenth of a voxel, and 36 dB are left.
     """
     network, golden = load(net).to(dtype), ditto.golden(net)
     given = networks.inputs(net, 0, golden, ditto.salt())
