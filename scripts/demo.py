@@ -26,6 +26,7 @@ if __name__ == "__main__":
 import io
 import shutil
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -59,6 +60,18 @@ def save_portrait(path: Path) -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, waiting)
 
 
+def _engine(made: dict[str, Any]) -> str:
+    """Which engine drew the clip, and where that was not Ditto, why and how to get it."""
+    if made["engine"] == "ditto":
+        return f"engine     ditto: {made['engine_reason']}"
+    return (
+        f"engine     {made['engine']}\n"
+        f"not Ditto  {made['engine_reason']}\n"
+        "fetch it   python model_manager.py download ditto-onnx "
+        "(a few GB; it tells the size and checks the disk first)"
+    )
+
+
 def main() -> int:
     """Make the clip and tell about it -> exit code."""
     portrait, video = OUTPUT / "portrait.png", OUTPUT / "demo.mp4"
@@ -73,8 +86,7 @@ def main() -> int:
     print(
         f"made       {video} ({made['frames']} frames, {made['duration_s']:.1f} s, "
         f"{made['width']}x{made['height']})\n"
-        f"engine     {made['engine']}: {made['engine_reason']}\n"
-        "not Ditto  this version does not contain the Ditto engine yet; there is nothing to fetch\n"
+        f"{_engine(made)}\n"
         f"speed      RTF {made['rtf']:.2f} (below 1 is faster than real time), "
         f"first frame after {made['ffd_ms']:.0f} ms (FFD)\n"
         f"free disk  {free_gb:.1f} GB\n"

@@ -3,7 +3,7 @@
     python scripts/train_lite.py --out core/engines/lite/mouth.safetensors --seed 1
 
 Needs torch, espeak-ng, flite and (for the test only) festival. One thread, one core; the same seed
-speaks the same corpus. Writes the weights (float16) and, beside them, a .json with checksum and scores.
+speaks the same corpus. Writes the weights (int8) and, beside them, a .json with checksum and scores.
 """
 
 import argparse
@@ -23,8 +23,17 @@ from torch.nn import functional as F
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from core.engines.lite.features import BANDS, HOP, SPECTRA, WIDTH, WINDOW, Hearing, mel_filters, mel_power
-from core.engines.lite.speech import AHEAD, HIDDEN, SPEECH_WIDTH, TAPS, SpeechNet
+from core.engines.lite.features import BANDS, HOP, SPECTRA, WINDOW, Hearing, mel_filters, mel_power
+from core.engines.lite.speech import (
+    AHEAD,
+    BACK_SHAPES,
+    FRONT_SHAPES,
+    HIDDEN,
+    SCALE,
+    SPEECH_WIDTH,
+    SpeechNet,
+    unpacked,
+)
 from core.types import SAMPLE_RATE, SAMPLES_PER_FRAME
 from scripts import lite_corpus
 from scripts.lite_augment import stream
@@ -38,6 +47,7 @@ STEPS = 10  # of half as many recordings each, for every new batch
 KEPT = 100  # batches from which they are drawn
 PEAK = 3e-3  # learning rate
 WARP = (-0.30, 0.06)  # log; the recorded voices are men's, so mostly towards shorter vocal tracts
+SHAPES = (*FRONT_SHAPES, *BACK_SHAPES)
 CHANNELS = ("open", "spread", "round", "press", "tuck")
 WEIGHTS = torch.tensor([3.0, 1.5, 2.0, 1.5, 1.5])
 
@@ -47,40 +57,48 @@ class Mouth(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        inputs = [WIDTH, *[HIDDEN] * (len(TAPS) - 1)]
-        self.convs = nn.ModuleList(nn.Linear(len(t) * n, HIDDEN) for t, n in zip(TAPS, inputs, strict=True))
-        self.norms = nn.ModuleList(nn.BatchNorm1d(HIDDEN) for _ in TAPS)
-        self.mixes = nn.ModuleList(nn.Linear(HIDDEN, HIDDEN, bias=False) for _ in TAPS[1:])
+        self.convs = nn.ModuleList(nn.Linear(len(s.taps) * s.inputs, s.width, bias=False) for s in SHAPES)
+        self.norms = nn.ModuleList(nn.BatchNorm1d(s.width) for s in SHAPES)
+        self.mixes = nn.ModuleDict(
+            {str(i): nn.Linear(s.width, s.width, bias=False) for i, s in enumerate(SHAPES) if s.adds}
+        )
         self.head = nn.Linear(HIDDEN, SPEECH_WIDTH)
         self.visemes = nn.Linear(HIDDEN, len(VISEMES))
-        self.dropout = nn.Dropout(0.1)
+        self.dropout = nn.Dropout(0.05)
 
     def forward(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """rows (B, T, WIDTH) -> raw lips and voice (B, T, 6), viseme logits (B, T, 15)."""
-        for index, taps in enumerate(TAPS):
-            early, late = rows[:, :1].expand(-1, -taps[0], -1), rows[:, -1:].expand(-1, taps[-1], -1)
-            padded = torch.cat([early, rows, late], 1)
-            seen = torch.cat([padded[:, tap - taps[0] :][:, : rows.shape[1]] for tap in taps], 2)
-            normal = self.norms[index](self.convs[index](seen).flatten(0, 1)).unflatten(0, rows.shape[:2])
-            out = self.dropout(F.relu(normal))
-            rows = rows + self.mixes[index - 1](out) if index else out
+        floor = rows[..., -BANDS:]
+        rows = rows[..., :-BANDS].unflatten(2, (SPECTRA, BANDS)).flatten(1, 2)
+        for index in range(len(FRONT_SHAPES)):
+            rows = self._layer(index, rows)
+        rows = torch.cat([rows.unflatten(1, (-1, SPECTRA)).flatten(2), floor], 2)
+        for index in range(len(FRONT_SHAPES), len(SHAPES)):
+            rows = self._layer(index, rows)
         return self.head(rows), self.visemes(rows)
+
+    def _layer(self, index: int, rows: torch.Tensor) -> torch.Tensor:
+        taps = SHAPES[index].taps
+        early, late = rows[:, :1].expand(-1, -taps[0], -1), rows[:, -1:].expand(-1, taps[-1], -1)
+        padded = torch.cat([early, rows, late], 1)
+        seen = torch.cat([padded[:, tap - taps[0] :][:, : rows.shape[1]] for tap in taps], 2)
+        normal = self.norms[index](self.convs[index](seen).flatten(0, 1)).unflatten(0, rows.shape[:2])
+        out = self.dropout(F.relu(normal))
+        return rows + self.mixes[str(index)](out) if SHAPES[index].adds else out
 
     def arrays(self) -> dict[str, np.ndarray]:
         """As SpeechNet.of takes them, each normalisation folded into the weights before it."""
         state, out = self.state_dict(), {}
-        for index in range(len(TAPS)):
+        for index, shape in enumerate(SHAPES):
             norm = {
                 name: state[f"norms.{index}.{name}"]
                 for name in ("weight", "bias", "running_mean", "running_var")
             }
             scale = norm["weight"] / torch.sqrt(norm["running_var"] + 1e-5)
             out[f"{index}.weight"] = (state[f"convs.{index}.weight"] * scale[:, None]).T
-            out[f"{index}.bias"] = (state[f"convs.{index}.bias"] - norm["running_mean"]) * scale + norm[
-                "bias"
-            ]
-            if index:
-                out[f"{index}.mix"] = state[f"mixes.{index - 1}.weight"].T
+            out[f"{index}.bias"] = norm["bias"] - norm["running_mean"] * scale
+            if shape.adds:
+                out[f"{index}.mix"] = state[f"mixes.{index}.weight"].T
         out["head.weight"], out["head.bias"] = state["head.weight"].T, state["head.bias"]
         return {name: np.ascontiguousarray(value.numpy()) for name, value in out.items()}
 
@@ -203,10 +221,22 @@ def _score(table: np.ndarray) -> dict[str, float]:
     return {name: round(value, 3) for name, value in out.items()}
 
 
+def packed(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Weights as they lie in the file: matrices as int8 with a scale for every column, the rest float32."""
+    out: dict[str, np.ndarray] = {}
+    for name, array in arrays.items():
+        if array.ndim < 2:
+            out[name] = array.astype(np.float32)
+            continue
+        scale = np.maximum(np.abs(array).max(0), 1e-12).astype(np.float32) / 127
+        out[name], out[name + SCALE] = np.rint(array / scale).astype(np.int8), scale
+    return out
+
+
 def write(model: Mouth, recipe: dict[str, object], out: Path) -> None:
-    """Weights as float16, and their checksum, recipe and scores as they will sound in use."""
-    arrays = {name: value.astype(np.float16) for name, value in model.arrays().items()}
-    net = SpeechNet.of({name: value.astype(np.float32) for name, value in arrays.items()})
+    """Weights as int8, and their checksum, recipe and scores as they will sound in use."""
+    arrays = packed(model.arrays())
+    net = SpeechNet.of(unpacked(arrays))
     data, scored = save(arrays), scores(model, net, held_out())
     report = {
         "sha256": hashlib.sha256(data).hexdigest(),
@@ -228,7 +258,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--out", type=Path, required=True, help="safetensors; the scores go beside it")
     parser.add_argument(
-        "--cycles", type=int, nargs="+", default=[760, 450], help="batches each; 760 take 17 min"
+        "--cycles", type=int, nargs="+", default=[1000, 500, 300], help="batches each; these take 45 min"
     )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--espeak-each", type=int, default=80, help="utterances a language")

@@ -102,8 +102,8 @@ def test_steady_noise_does_not_flap_the_mouth(net: SpeechNet, kind: str, level: 
     elif kind == "rumble":
         noise = np.convolve(noise, np.hanning(64), "same")
     rows = rows_of(net, (noise / noise.std() * 10 ** (level / 20)).astype(np.float32))[25:]
-    assert np.percentile(rows[:, OPEN], 95) < 0.2 and rows[:, OPEN].max() < 0.3
-    assert rows[:, VOICE].mean() < 0.8  # a loud buzz is the hardest: it is built like a voice
+    assert np.percentile(rows[:, OPEN], 95) < 0.05 and rows[:, OPEN].max() < 0.15
+    assert rows[:, VOICE].mean() < 0.1
 
 
 @needs_flite
@@ -122,7 +122,7 @@ def test_the_state_of_a_stream_stays_small(net: SpeechNet) -> None:
     stream, sizes = net.stream(), []
     for seconds in (1, 15, 1):
         stream.push(babble(seconds))
-        arrays = [*stream._kept, stream._samples, stream._loudness, stream._hearing.floor]
+        arrays = [*stream._front._kept, *stream._back._kept, stream._samples, stream._loudness, stream._hearing.floor]
         # what an array holds on to counts, not what it shows
         sizes.append(sum((a if a.base is None else a.base).nbytes for a in arrays))
     assert sizes[1] <= sizes[0] and max(sizes) < 100_000
@@ -178,9 +178,9 @@ SENTENCES = (
 @needs_flite
 def test_lips_follow_a_voice_that_was_never_trained_on(net: SpeechNet) -> None:
     got, wanted, kinds = compare(net, flite(SENTENCES, "slt"))
-    for channel, least in ((OPEN, 0.85), (SPREAD, 0.78), (ROUND, 0.7), (PRESS, 0.7), (TUCK, 0.7)):
+    for channel, least in ((OPEN, 0.88), (SPREAD, 0.85), (ROUND, 0.72), (PRESS, 0.75), (TUCK, 0.75)):
         assert correlation(got[:, channel], wanted[:, channel]) > least
-    assert got[wanted[:, PRESS] > 0.95, OPEN].mean() < 0.1  # lips meet
+    assert got[wanted[:, PRESS] > 0.95, OPEN].mean() < 0.06  # lips meet
     assert got[wanted[:, OPEN] > 0.7, OPEN].mean() > 0.6  # and part
     assert correlation(got[:, OPEN], np.roll(wanted[:, OPEN], 25)) < 0.5
     silent = np.convolve(kinds == 0, np.ones(5), "same") == 5
@@ -216,7 +216,7 @@ def test_whispering_far_and_clipping_near_move_the_lips_alike(net: SpeechNet, de
     speech = flite("My mother wants to move above the farm by Monday.", "slt")
     usual = rows_of(net, speech.samples)
     other = rows_of(net, (speech.samples * 10 ** (decibel / 20)).clip(-1, 1).astype(np.float32))
-    assert correlation(usual[:, OPEN], other[:, OPEN]) > 0.8
+    assert correlation(usual[:, OPEN], other[:, OPEN]) > 0.83
     assert abs(usual[:, OPEN].mean() - other[:, OPEN].mean()) < 0.08
 
 
