@@ -122,7 +122,8 @@ def test_the_state_of_a_stream_stays_small(net: SpeechNet) -> None:
     stream, sizes = net.stream(), []
     for seconds in (1, 15, 1):
         stream.push(babble(seconds))
-        arrays = [*stream._front._kept, *stream._back._kept, stream._samples, stream._loudness, stream._hearing.floor]
+        layers = [*stream._front._kept, *stream._back._kept]
+        arrays = [*layers, stream._samples, stream._loudness, stream._hearing.floor]
         # what an array holds on to counts, not what it shows
         sizes.append(sum((a if a.base is None else a.base).nbytes for a in arrays))
     assert sizes[1] <= sizes[0] and max(sizes) < 100_000

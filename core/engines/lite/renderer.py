@@ -84,7 +84,7 @@ class LiteRenderer:
         frame = self._base.copy()
         if not row.any():
             return frame
-        flow = self._field.flow(weights(row), *pose(row))
+        flow = self._field.flow(weights(row, self._bared), *pose(row))
         part = self._sample(flow.whole)
         self._paint_mouth(part, flow, row)
         self._paint_eyes(part, flow, row)

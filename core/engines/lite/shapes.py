@@ -109,14 +109,18 @@ def shape_table(head: np.ndarray, gap: np.ndarray, meet: float) -> ShapeTable:
     )
 
 
-def weights(row: np.ndarray) -> np.ndarray:
-    """A motion row (WIDTH,) -> the weight of each shape (len(Shape),) float32."""
+def weights(row: np.ndarray, bared: bool) -> np.ndarray:
+    """A motion row (WIDTH,) -> the weight of each shape (len(Shape),) float32, for a mouth that shows its
+    teeth at rest, or not."""
     out = np.empty(len(Shape), np.float32)
     talk = row[Channel.TALK]
     out[Shape.CLOSE] = talk
     out[Shape.OPEN : Shape.TUCK + 1] = talk * row[Channel.OPEN : Channel.TUCK + 1]
-    # a slit below 0.02 reads as closed lips, to the eye and to the mesh: small openings start beyond it
-    out[Shape.OPEN] = talk * (0.95 * row[Channel.OPEN] + 0.08 * (1 - np.exp(-row[Channel.OPEN] / 0.07)))
+    # A slit below 0.02 reads as closed lips, to the eye and to the mesh: small openings start beyond it, so
+    # that the measured gap is 0.25 eye distances times OPEN from 0.1 on. Before bared teeth lips part sooner.
+    steady, early = (0.95, 0.08) if bared else (0.90, 0.13)
+    opening = float(row[Channel.OPEN])
+    out[Shape.OPEN] = talk * (steady * opening + early * (1 - np.exp(-opening / 0.07)))
     smiles = row[[Channel.SMILE_L, Channel.SMILE_R]]
     out[[Shape.SMILE_L, Shape.SMILE_R]] = np.where(smiles < 0, 0.75 * smiles, smiles)
     out[Shape.SEAL] = talk * max(0.0, 1 - row[Channel.OPEN] / 0.06) * (1 - row[Channel.TUCK])
