@@ -44,6 +44,12 @@ def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def _heeds_signals() -> None:
+    """What started the tests, a shell's background or nohup, may have switched signals off for its children."""
+    for each in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(each, signal.SIG_DFL)
+
+
 def start(
     media: Path, out: Path, *extra: str, source: str = "portrait.png", audio: str = "speech.wav", **more: str
 ):
@@ -56,8 +62,7 @@ def start(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # a shell that runs the tests in the background has switched Ctrl-C off for its children
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=_heeds_signals,
     )
 
 
