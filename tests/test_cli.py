@@ -45,7 +45,7 @@ def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _heeds_signals() -> None:
-    """What started the tests, a shell's background or nohup, may have switched signals off for its children."""
+    """What started the tests, a shell or nohup, may have switched signals off for its children."""
     for each in (signal.SIGINT, signal.SIGHUP):
         signal.signal(each, signal.SIG_DFL)
 
