@@ -107,7 +107,7 @@ class Audio2MotionConfig(Section):
 class ReferenceCharacter(Section):
     """Whose proportions the motion model speaks for; one row per frame (n), float32 or float64.
 
-    `pitch`, `yaw`, `roll` are logits (n, 66) or degrees (n, 1); `sc` (63,) are canonical keypoints.
+    `pitch`, `yaw`, `roll` are logits (n, 66); `sc` (63,) are canonical keypoints.
     """
 
     passed_over = frozenset(  # what is read into the names below, and pictures
@@ -123,9 +123,9 @@ class ReferenceCharacter(Section):
     )
 
     scale: Annotated[np.ndarray, numbers(None, 1)]
-    pitch: Annotated[np.ndarray, numbers(None, (66, 1))]
-    yaw: Annotated[np.ndarray, numbers(None, (66, 1))]
-    roll: Annotated[np.ndarray, numbers(None, (66, 1))]
+    pitch: Annotated[np.ndarray, numbers(None, 66)]
+    yaw: Annotated[np.ndarray, numbers(None, 66)]
+    roll: Annotated[np.ndarray, numbers(None, 66)]
     t: Annotated[np.ndarray, numbers(None, 3)]
     exp: Annotated[np.ndarray, numbers(None, 63)]
     kp: Annotated[np.ndarray, numbers(None, 63)] | None = None

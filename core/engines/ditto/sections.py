@@ -32,12 +32,12 @@ def known(model: type[BaseModel], given: object, passed_over: frozenset[str] = f
     return {name: value for name, value in given.items() if name in model.model_fields}
 
 
-def numbers(*shape: int | tuple[int, ...] | None) -> BeforeValidator:
-    """Reads finite numbers of a shape; a side is a number, one of several, or any from 1 on (None)."""
+def numbers(*shape: int | None) -> BeforeValidator:
+    """Reads finite numbers of a shape; a side is a number, or any from 1 on (None)."""
     return BeforeValidator(partial(read_numbers, shape))
 
 
-def read_numbers(shape: tuple[int | tuple[int, ...] | None, ...], value: object) -> np.ndarray:
+def read_numbers(shape: tuple[int | None, ...], value: object) -> np.ndarray:
     """An array (or lists) of finite numbers of that shape -> float32 if it was, else float64; read-only.
 
     Raises ValueError.
@@ -45,13 +45,12 @@ def read_numbers(shape: tuple[int | tuple[int, ...] | None, ...], value: object)
     array = np.asarray(value)
     if array.dtype.kind not in "biuf" or not np.isfinite(array).all():
         raise ValueError("is not an array of finite numbers")
-    sides = [each if isinstance(each, tuple) else (each,) for each in shape]
     fits = [
-        length in side or (side == (None,) and length > 0)
-        for length, side in zip(array.shape, sides, strict=False)
+        length > 0 if side is None else length == side
+        for length, side in zip(array.shape, shape, strict=False)
     ]
     if array.ndim != len(shape) or not all(fits):
-        wanted = ", ".join("any" if side == (None,) else " or ".join(map(str, side)) for side in sides)
+        wanted = ", ".join("any" if side is None else str(side) for side in shape)
         raise ValueError(f"has the shape {array.shape}, not ({wanted})")
     array = np.array(array, np.float32 if array.dtype == np.float32 else np.float64, order="C")
     array.setflags(write=False)
