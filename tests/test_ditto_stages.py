@@ -15,7 +15,7 @@ from core.options import FrameControl
 from scripts.parity import flows, steps, tables
 from scripts.parity.findings import Kit, Result, run
 from scripts.parity.kit import x_info
-from tests.ditto import GOLDEN, Arrays, stitching
+from tests.ditto import GOLDEN, Arrays, golden, stitching
 
 KIT = Kit("shared", GOLDEN, None, {"stitch_network": stitching()}.__getitem__)
 
@@ -131,6 +131,15 @@ def test_turning_shows_in_the_points() -> None:
 
 def test_a_vector_has_no_kp() -> None:
     assert join_vector(source_motion()).shape == (265,)
+
+
+@pytest.mark.parametrize("case", golden("steps_motion_stitch").meta["blink_idx"])
+def test_blinks_come_when_upstreams_do(case: dict) -> None:
+    rng = random.Random(case["random_seed"])
+    places = blink_schedule(case["N"], case["blink_n"], case["open_n"], rng)
+    assert np.flatnonzero(places == 1).tolist() == case["starts"]
+    if case["idx"] is not None:
+        assert places.tolist() == case["idx"]
 
 
 def test_blinks_at_random_are_60_to_100_frames_apart() -> None:

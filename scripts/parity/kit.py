@@ -148,7 +148,7 @@ class Golden:
             return {name: whole}
         made: Arrays = {}
         if f"{name}.sub" in self.arrays:
-            made[f"{name}.sub"] = whole[_indices(self.meta["slices"][name]["slice"])]
+            made[f"{name}.sub"] = whole[indices(self.meta["slices"][name]["slice"])]
         w = whole.astype(np.float64)
         made[f"{name}.stats"] = np.array([w.mean(), w.std(), np.linalg.norm(w), w.min(), w.max()])
         return made
@@ -190,7 +190,7 @@ def open_golden(path: Path) -> Golden:
     return Golden(json.loads(str(arrays.pop("_meta"))), arrays)
 
 
-def _indices(text: str) -> tuple[slice, ...]:
+def indices(text: str) -> tuple[slice, ...]:
     """The slices of a text such as "[:, ::4, 240:256]"; words after the bracket are for people."""
     brackets = re.match(r"\[([-\d:, ]*)\]", text)
     if brackets is None:

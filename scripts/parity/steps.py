@@ -21,7 +21,7 @@ from core.atomic_components.putback import find_place, put_back, soft_mask
 from core.atomic_components.smooth import centred_mean
 from core.options import FrameControl
 from scripts.parity.findings import COMPOSITE, STEP, Kit, Result
-from scripts.parity.kit import Arrays, draw, stub_lmdm, x_info
+from scripts.parity.kit import Arrays, draw, indices, stub_lmdm, x_info
 
 
 def keypoint(kit: Kit) -> Iterator[Result]:
@@ -100,8 +100,8 @@ def audio2motion(kit: Kit) -> Iterator[Result]:
             list(motion_rows([sound], source, StubMotion(conditions), motion_rules(case, False)))
         )
         yield Result(f"{name}.kp_cond_per_clip", np.stack(conditions), STEP)
-        step = 1 if case["res_slice"].startswith("full") else 6
-        yield Result(f"{name}.res", motion[:, ::step], STEP)
+        kept = motion if case["res_slice"].startswith("full") else motion[indices(case["res_slice"])]
+        yield Result(f"{name}.res", kept, STEP)
         if case.get("clip"):
             motion = motion.clip(*golden.arrays["v_min_max"])
         last, middle = split_vector(motion[-1]), split_vector(motion[case["n"] // 2])
