@@ -29,6 +29,7 @@ from core.errors import (
 )
 from core.settings import Settings
 from tests.fake_hub import FIRST, SECOND, FakeHub
+from tests.signals import heeded
 from tests.test_checkpoints import ONNX, VARIANTS, WARP, assert_right, at, hub, lay, settings
 
 __all__ = ["hub", "settings"]  # fixtures
@@ -287,6 +288,7 @@ def start(hub: FakeHub, tmp_path: Path, *more: str) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=heeded,
     )  # fmt: skip
 
 

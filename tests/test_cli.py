@@ -25,6 +25,7 @@ from inference import _interruptible
 from tests.faces import astronaut_portrait, no_face
 from tests.fake_hub import FakeHub, serving
 from tests.graphs import framed_hubert, write_tiny
+from tests.signals import heeded
 from tests.sounds import speech_like
 from tests.test_ditto_config import published
 from tests.test_face_chain_onnx import astronaut_says, constant_graph
@@ -44,12 +45,6 @@ def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def _heeds_signals() -> None:
-    """What started the tests, a shell or nohup, may have switched signals off for its children."""
-    for each in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(each, signal.SIG_DFL)
-
-
 def start(
     media: Path, out: Path, *extra: str, source: str = "portrait.png", audio: str = "speech.wav", **more: str
 ):
@@ -62,7 +57,7 @@ def start(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=_heeds_signals,
+        preexec_fn=heeded,
     )
 
 
