@@ -258,7 +258,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--out", type=Path, required=True, help="safetensors; the scores go beside it")
     parser.add_argument(
-        "--cycles", type=int, nargs="+", default=[1000, 500, 300], help="batches each; these take 45 min"
+        "--cycles", type=int, nargs="+", default=[1000, 500, 300], help="batches each; these take an hour"
     )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--espeak-each", type=int, default=80, help="utterances a language")

@@ -1,7 +1,9 @@
 """Ditto's engine whole, on stand-in networks: what goes through it, not what it looks like."""
 
 import io
+import pickle
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -33,6 +35,7 @@ from tests.ditto import EYES, LIPS, Arrays, StandIn
 from tests.faces import astronaut_portrait, no_face
 from tests.fakes import chunks_of
 from tests.sounds import speech_like
+from tests.test_ditto_config import published
 
 PUBLISHED = {spec.name for spec in (*MAIN_NETWORKS, *AUX_NETWORKS)}
 INSIGHTFACE = {"insightface_det", "landmark106"}
@@ -434,7 +437,30 @@ def test_options_of_a_video_alone(
 
     assert np.ptp(eyes(), axis=0).max() > 0
     assert np.ptp(eyes(eye_f0_mode=True), axis=0).max() == 0
-    assert engine.capabilities.acts_on == set(OPTIONS) - {"render_size"}
+    assert engine.capabilities.acts_on == set(OPTIONS) - {"render_size", "delta_eye_open_n"}
+
+
+def test_blinks_need_the_course_that_comes_with_the_checkpoints(
+    bench: Bench, avatar: RegisteredAvatar, tmp_path: Path
+) -> None:
+    """Without it the option counts as idle (above); with it, the eyes move when the schedule says so."""
+    course = np.full((15, 63), 0.6, np.float32)
+    course[0] = 0.2  # what eyes have between blinks
+    tree = {**published(), "default_kwargs": {"delta_eye_arr": course}}
+    bench.files["config"] = tmp_path / "cfg.pkl"
+    bench.files["config"].write_bytes(pickle.dumps(tree))
+    eyes = np.array((11, 13, 15, 16, 18))
+
+    def points(gap: int) -> np.ndarray:
+        bench.opened["stitch_network"].calls.clear()
+        frames(engine, avatar, sound(), delta_eye_open_n=gap)
+        return np.stack([call["kp_driving"][0, eyes] for call in bench.opened["stitch_network"].calls])
+
+    with closing(bench.engine()) as engine:
+        assert "delta_eye_open_n" in engine.capabilities.acts_on
+        apart = np.abs(points(3) - points(-1)).max((1, 2))
+    assert apart[:4].max() < 1e-6  # three frames between, and a blink begins at rest
+    assert apart[4:18].min() > 0.1
 
 
 # --- files and networks

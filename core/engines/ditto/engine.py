@@ -42,11 +42,6 @@ class DittoEngine:
     """
 
     name = "ditto"
-    capabilities = Capabilities(
-        acts_on=frozenset(OPTIONS) - {"render_size"},
-        lookahead=WINDOW * SAMPLES_PER_FRAME,
-        video_only=frozenset(("template_n_frames", "smo_k_s", "eye_f0_mode")),
-    )
 
     def __init__(
         self,
@@ -60,6 +55,14 @@ class DittoEngine:
         self._settings, self._identity = settings, f"{identity} {precision}"
         self._config: DittoConfig | None = read_published(files[CONFIG]) if CONFIG in files else None
         self._networks = DittoNetworks(files, settings.license_profile, device, precision, threads)
+        idle = {"render_size"}
+        if self._given.delta_eye_arr is None:  # the course of a blink comes with the checkpoints alone
+            idle.add("delta_eye_open_n")
+        self.capabilities = Capabilities(
+            acts_on=frozenset(OPTIONS) - idle,
+            lookahead=WINDOW * SAMPLES_PER_FRAME,
+            video_only=frozenset(("template_n_frames", "smo_k_s", "eye_f0_mode")),
+        )
 
     @property
     def loaded(self) -> dict[str, Path]:
