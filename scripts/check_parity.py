@@ -6,7 +6,8 @@
 A kit is a manifest with the rules of made-up weights and a folder `golden` with what the published code gave
 for them; all that differs between two kits is in those files. --media is the folder with the pictures and
 sounds that they name; without it the cases that need them are left out. --dump writes what was computed
-here under the same names and keys; of what the kit keeps as JSON, one entry for every line shown. With --json the last line is one JSON object. Exit code 1: beyond a limit.
+here under the same names and keys; of what the kit keeps as JSON, one entry for every line shown. With --json
+the last line is one JSON object. Exit code 1: beyond a limit.
 """
 
 import argparse
