@@ -46,7 +46,7 @@ def test_lips_follow_the_phones(clip: tuple[Path, Path], measured: tuple[np.ndar
     sync = compare(gap, from_phones(load(clip[1]), times), times)
     assert sync.r > 0.82
     assert abs(sync.lag_frames) <= 1
-    assert sync.bilabial_gap is not None and sync.bilabial_gap < 0.035
+    assert sync.bilabial_gap is not None and sync.bilabial_gap < 0.03
     assert sync.open_gap is not None and sync.open_gap > 0.12
     assert sync.silence_gap is not None and sync.silence_gap < 0.025
     assert sync.control["p95"] < 0.35

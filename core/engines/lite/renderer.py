@@ -84,6 +84,9 @@ class LiteRenderer:
         frame = self._base.copy()
         if not row.any():
             return frame
+        if self._bared:  # a b that is not quite shut shows the teeth: lips that press close more firmly there
+            row = row.copy()
+            row[Channel.OPEN] *= 1 - 0.5 * row[Channel.PRESS]
         flow = self._field.flow(weights(row, self._bared), *pose(row))
         part = self._sample(flow.whole)
         self._paint_mouth(part, flow, row)
