@@ -4,9 +4,9 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -19,9 +19,10 @@ class Capabilities:
     """What an engine can do.
 
     `acts_on` names the options that have an effect, `video_only` those of them that an image does not
-    feel, `idle_controls` the fields of a FrameControl that have none; `lookahead` is the sound, in samples,
-    that must follow a frame before it can be drawn; `prefetch` is the number of frames that may be made
-    ahead on a thread of their own (0: none).
+    feel, `idle_controls` the fields of a FrameControl that have none, `needs` the option without which
+    another has none; `defaults` are option values that the engine's files bring in place of the table's.
+    `lookahead` is the sound, in samples, that must follow a frame before it can be drawn; `prefetch` is the
+    number of frames that may be made ahead on a thread of their own (0: none).
     """
 
     acts_on: frozenset[str]
@@ -29,6 +30,8 @@ class Capabilities:
     prefetch: int = 0
     video_only: frozenset[str] = frozenset()
     idle_controls: frozenset[str] = frozenset()
+    needs: Mapping[str, str] = field(default_factory=dict)
+    defaults: Mapping[str, Any] = field(default_factory=dict)
 
 
 class StageClock:
@@ -123,7 +126,16 @@ def warnings(
             lines.append(f"Option '{name}' has no effect with engine '{engine.name}'.")
         elif is_image and name in able.video_only:
             lines.append(f"Option '{name}' has an effect on videos alone; the source is an image.")
+        elif not _met(able.needs.get(name, ""), options):
+            lines.append(f"Option '{name}' has no effect without '{able.needs[name]}'.")
     asked = {name for control in options.ctrl_info.values() for name in control.model_fields_set}
+    asked |= options.stitch.overall_ctrl_info.model_fields_set
     for name in sorted(asked & able.idle_controls):
         lines.append(f"'{name}' in ctrl_info has no effect with engine '{engine.name}'.")
     return tuple(lines)
+
+
+def _met(needed: str, options: GenerationOptions) -> bool:
+    """Whether an option that another needs is set; none is needed where the name is empty."""
+    groups = (options.crop, options.motion, options.expression, options.stitch, options.output)
+    return not needed or any(getattr(group, needed, None) not in (None, False) for group in groups)

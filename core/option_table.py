@@ -3,23 +3,28 @@
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Literal
 
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from core.errors import BadOption
-from core.options import Crop, Expression, GenerationOptions, Motion, OptionGroup, Output, Stitch
+from core.option_arrays import OptionGroup
+from core.options import Crop, Expression, GenerationOptions, Motion, Output, Stitch
 
+NO_DEFAULTS: Mapping[str, Any] = MappingProxyType({})
 GROUPS: dict[str, type[OptionGroup]] = {
     "crop": Crop, "motion": Motion, "expression": Expression, "stitch": Stitch, "output": Output,
 }  # fmt: skip
 
 PRESETS: dict[str, dict[str, Any]] = {
     "fast": {"sampling_timesteps": 25, "overlap_v2": 5, "smo_k_d": 1, "smo_k_s": 1, "max_size": 512},
-    "balanced": {"sampling_timesteps": 50, "overlap_v2": 10, "smo_k_d": 3, "smo_k_s": 13, "max_size": 1920},
+    "balanced": {},  # the defaults: the table's, or what an engine's checkpoints bring
     "quality": {"sampling_timesteps": 100, "overlap_v2": 20, "smo_k_d": 5, "smo_k_s": 15, "max_size": 1920},
-}
+    "realtime": {"online_mode": True, "sampling_timesteps": 30, "overlap_v2": 70, "smo_k_d": 1},
+    "chat": {"sampling_timesteps": 10, "max_size": 512, "template_n_frames": 3},
+}  # the values of Ditto's users' reference; "realtime" with an overlap at which no frame waits long
 
 
 @dataclass(frozen=True)
@@ -82,8 +87,13 @@ def _table() -> dict[str, OptionSpec]:
 OPTIONS: dict[str, OptionSpec] = _table()
 
 
-def parse_options(values: Mapping[str, Any], preset: str = "balanced") -> GenerationOptions:
-    """Flat option values over a preset's -> checked options.
+def parse_options(
+    values: Mapping[str, Any],
+    preset: str = "balanced",
+    defaults: Mapping[str, Any] = NO_DEFAULTS,
+) -> GenerationOptions:
+    """Flat option values over a preset's, and those over the defaults that an engine brings
+    (`Capabilities.defaults`) -> checked options.
 
     Raises BadOption, naming the option, what is wrong and the allowed range.
     """
@@ -96,7 +106,7 @@ def parse_options(values: Mapping[str, Any], preset: str = "balanced") -> Genera
             f"Unknown option '{unknown[0]}'.",
             f"Did you mean '{near[0]}'?" if near else f"Known: {', '.join(OPTIONS)}.",
         )
-    merged = {**PRESETS[preset], **values}
+    merged = {**defaults, **PRESETS[preset], **values}
     nested: dict[str, Any] = {}
     for name, value in merged.items():
         group = OPTIONS[name].group
@@ -110,9 +120,21 @@ def parse_options(values: Mapping[str, Any], preset: str = "balanced") -> Genera
         raise BadOption(*_explain(error)) from error
 
 
+def check_frames(options: GenerationOptions, frames: int) -> None:
+    """Raise BadOption where `ctrl_info` speaks of frames that a clip of so many does not have."""
+    beyond = [index for index in options.ctrl_info if index >= frames]
+    if beyond:
+        raise BadOption(
+            f"Option 'ctrl_info': there is no frame {min(beyond)}; the clip has {frames}.",
+            f"Allowed: frames 0 .. {frames - 1}.",
+        )
+
+
 def _explain(error: ValidationError) -> tuple[str, str]:
     errors = error.errors(include_url=False)
-    name = next((str(part) for part in errors[0]["loc"] if part in OPTIONS), str(errors[0]["loc"][-1]))
+    name = next((str(part) for part in errors[0]["loc"] if part in OPTIONS), "")
+    if not name:  # options that do not go together
+        return errors[0]["msg"].removeprefix("Value error, ") + ".", ""
     # of the forms that an option may take, the one meant is the one that was read furthest
     first = max((each for each in errors if name in each["loc"]), key=lambda each: len(each["loc"]))
     where = [str(part) for part in first["loc"]]

@@ -5,121 +5,26 @@ all others belong to one clip.
 Users speak in flat names (`crop_scale=2.5`); `core.option_table` sorts them into the groups.
 """
 
-import json
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import Field, model_validator
 
-EMOTIONS = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise", "contempt")
-MOTION_KEYS = ("exp", "pitch", "yaw", "roll", "t")
-MotionKey = Literal["exp", "pitch", "yaw", "roll", "t"]
-
-Degrees = Annotated[float, Field(ge=-30, le=30)]
-Factor = Annotated[float, Field(ge=0, le=3)]
-Alpha = Annotated[float, Field(ge=0, le=1)]
-
-
-def _emotion(value: object) -> int:
-    if isinstance(value, str) and not value.strip().lstrip("-").isdecimal():
-        if value.strip().lower() not in EMOTIONS:
-            raise ValueError(f"'{value}' is no emotion")
-        return EMOTIONS.index(value.strip().lower())
-    if isinstance(value, bool) or not isinstance(value, int | str):
-        raise ValueError(f"{value!r} is no emotion")
-    if not 0 <= int(value) < len(EMOTIONS):
-        raise ValueError(f"{value} is no emotion")
-    return int(value)
-
-
-def emotion_rows(value: object) -> tuple[tuple[int, ...], ...]:
-    """One label, a mix of labels, or one mix per frame (cycled) -> rows of labels."""
-    if isinstance(value, str) and value.replace(" ", "").startswith("[["):
-        value = _json(value)
-    elif isinstance(value, str) and "," in value:
-        value = value.strip("[]() ").split(",")
-    if isinstance(value, list | tuple):
-        if not value:
-            raise ValueError("the list of emotions is empty")
-        if all(isinstance(item, list | tuple) for item in value):
-            rows = tuple(tuple(_emotion(label) for label in row) for row in value)
-        else:
-            rows = (tuple(_emotion(label) for label in value),)
-        if not all(rows):
-            raise ValueError("a row of emotions is empty")
-        return rows
-    return ((_emotion(value),),)
-
-
-def _keys(value: object) -> object:
-    if isinstance(value, str):
-        value = [part for part in value.replace(" ", "").split(",") if part]
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _factors(value: object) -> object:
-    """None, names, or a factor per name -> None or a factor per name."""
-    if isinstance(value, str) and value.strip().lower() in ("none", "null"):
-        return None
-    value = _json(value) if isinstance(value, str) and value.lstrip().startswith("{") else _keys(value)
-    if isinstance(value, list | tuple):
-        return dict.fromkeys(value, 1.0)
-    return value
-
-
-def _gaps(value: object) -> object:
-    if isinstance(value, str) and ("," in value or value.lstrip().startswith("[")):
-        value = [part for part in value.strip("[] ").split(",") if part.strip()]
-    if value in ([], ()):
-        raise ValueError("the list of gaps is empty")
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _json(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    try:
-        return json.loads(value)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"is not JSON ({error.msg} at character {error.pos})") from error
-    except RecursionError as error:
-        raise ValueError("is not JSON that can be read: it is nested too deeply") from error
-
-
-def _text(value: object) -> object:
-    return str(value) if isinstance(value, int) else value
-
-
-def _optional_bool(value: object) -> object:
-    return None if isinstance(value, str) and value.strip().lower() in ("", "none", "auto", "null") else value
-
-
-Emotions = Annotated[tuple[tuple[int, ...], ...], BeforeValidator(emotion_rows)]
-Gaps = Annotated[
-    Annotated[int, Field(ge=-1, le=3000)] | tuple[Annotated[int, Field(ge=10, le=3000)], ...],
-    BeforeValidator(_gaps),
-]
-DrivenKeys = Annotated[dict[MotionKey, Factor] | None, BeforeValidator(_factors)]
-KeyNames = Annotated[tuple[MotionKey, ...], BeforeValidator(_keys)]
-
-
-class OptionGroup(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class FrameControl(OptionGroup):
-    """What one frame overrides (upstream's `ctrl_info` row); None leaves the clip's own value."""
-
-    delta_pitch: Degrees | None = None
-    delta_yaw: Degrees | None = None
-    delta_roll: Degrees | None = None
-    alpha_pitch: Factor = 1.0
-    alpha_yaw: Factor = 1.0
-    alpha_roll: Factor = 1.0
-    alpha_exp: Factor = 1.0
-    delta_exp: Annotated[float, Field(ge=-1, le=1)] | None = None
-    vad_alpha: Alpha = 1.0
-    fade_alpha: Alpha = 1.0
-    fade_out_keys: tuple[MotionKey, ...] | None = None
+from core.option_arrays import BlinkCourse, Columns, Limits, OptionGroup, Reference
+from core.option_values import (
+    EMOTIONS,
+    MOTION_KEYS,
+    Chunk,
+    Degrees,
+    DrivenKeys,
+    Emotions,
+    FrameControl,
+    FrameControls,
+    Gaps,
+    KeyNames,
+    OptionalBool,
+    OverallControl,
+    Resolution,
+)
 
 
 def opt(
@@ -151,6 +56,9 @@ class Crop(OptionGroup):
         -1, "frames taken from a source video; -1 takes all", unit="frames", ge=-1, le=3000
     )
     smo_k_s: int = opt(13, "smoothing of the landmarks of a source video", unit="frames", ge=1, le=51)
+    check_track: bool = opt(
+        False, "looks in every frame of a source video whether its face is still followed, and finds it anew"
+    )
 
 
 class Motion(OptionGroup):
@@ -163,6 +71,39 @@ class Motion(OptionGroup):
     fix_kp_cond: int = opt(
         0, "windows between resets of the condition; 0 never", unit="windows", ge=0, le=1000
     )
+    fix_kp_cond_dim: Columns = opt(
+        None,
+        "columns of motion that a reset leaves as predicted: first, one past the last",
+        allowed="none, or two of 0 .. 265",
+    )
+    v_min_max_for_clip: Limits = opt(
+        None,
+        "least and greatest value of every column of motion, two rows (of upstream's four the first two)",
+        allowed="none, or 2 or 4 rows of 265 numbers",
+    )
+    ch_info: Reference = opt(
+        None,
+        "another character, whose proportions the motion is made for",
+        allowed="none, or {scale, pitch, yaw, roll, t, exp, eye_open, eye_ball, sc}, rows by frame",
+    )
+    chunksize: Chunk = opt(
+        (3, 5, 2),
+        "frames of sound that are heard at once: past, present (described), future",
+        unit="frames",
+        allowed="three numbers, present and future 1 or more, 5 to 20 in all",
+    )
+    online_mode: bool = opt(
+        False, "streams: windows of motion begin before the clip, so that its first frame comes early"
+    )
+    low_latency: bool = opt(
+        False, "with online_mode: gives a window's frames at once and leads the next ones on from them"
+    )
+
+    @model_validator(mode="after")
+    def _streams(self) -> "Motion":
+        if self.low_latency and not self.online_mode:
+            raise ValueError("low_latency acts in online_mode only: set online_mode, too")
+        return self
 
 
 class Expression(OptionGroup):
@@ -170,13 +111,20 @@ class Expression(OptionGroup):
 
     emo: Emotions = opt(
         ((4,),),
-        "emotion by number or name; a list mixes several, a list of lists goes by frame",
+        "emotion by number or name; a list mixes several, a list of lists goes by frame, as does an array "
+        "of eight weights a row",
         allowed="0-7 or " + ", ".join(EMOTIONS),
     )
-    drive_eye: Annotated[bool | None, BeforeValidator(_optional_bool)] = opt(
+    drive_eye: OptionalBool = opt(
         None,
         "whether eyes and brows are driven; none: yes for an image, no for a video",
         allowed="true | false | none",
+    )
+    delta_eye_arr: BlinkCourse = opt(
+        None,
+        "the course of a blink, added to the eyes' expression; its first row is added between blinks",
+        unit="expression",
+        allowed="none, or rows of 63 numbers, one a frame",
     )
     delta_eye_open_n: Gaps = opt(
         0,
@@ -200,6 +148,14 @@ class Stitch(OptionGroup):
         0.0, "turns the head for the whole clip", unit="degrees, + to the picture's right"
     )
     delta_roll: Degrees = opt(0.0, "tilts the head for the whole clip", unit="degrees, + clockwise")
+    overall_ctrl_info: OverallControl = opt(
+        FrameControl(),
+        "controls of all frames, as JSON; those of a single frame go before them",
+        allowed="{" + ", ".join(FrameControl.model_fields) + "}",
+    )
+    corrected_controls: bool = opt(
+        False, "alpha_* multiply degrees (upstream: logits), vad_alpha acts on the lips (upstream: all exp)"
+    )
     fade_in: int = opt(-1, "the motion fades in over the first frames; -1 off", unit="frames", ge=-1, le=3000)
     fade_out: int = opt(
         -1, "the motion fades out over the last frames; -1 off", unit="frames", ge=-1, le=3000
@@ -207,15 +163,19 @@ class Stitch(OptionGroup):
     fade_type: Literal["", "d0", "s"] = opt(
         "", "what a fade fades to: s the source, d0 the first driven frame; empty: s"
     )
+    N_d: int = opt(
+        -1, "frames that fades and blinks are laid out for; -1: as many as the sound has", unit="frames",
+        ge=-1, le=1_000_000,
+    )  # fmt: skip
     fade_out_keys: KeyNames = opt(("exp",), "what a fade acts on", allowed="of " + ", ".join(MOTION_KEYS))
-    relative_d: bool = opt(True, "drives relative to the first driven frame")
+    relative_d: bool = opt(True, "drives relative to the first driven frame (in online_mode always)")
     flag_stitching: bool = opt(True, "runs the stitching network")
 
 
 class Output(OptionGroup):
     """What is drawn."""
 
-    resolution: Annotated[Literal["320", "512", "source"], BeforeValidator(_text)] = opt(
+    resolution: Resolution = opt(
         "512", "canvas: a face-centred square of 320 or 512 pixels, or the source's own size"
     )
     render_size: int = opt(
@@ -231,8 +191,8 @@ class GenerationOptions(OptionGroup):
     expression: Expression = Expression()
     stitch: Stitch = Stitch()
     output: Output = Output()
-    ctrl_info: Annotated[dict[Annotated[int, Field(ge=0)], FrameControl], BeforeValidator(_json)] = opt(
+    ctrl_info: FrameControls = opt(
         {},
-        "controls of single frames, as JSON",
+        "controls of single frames, as JSON by frame number (or a list from frame 0 on)",
         allowed='{"frame number": {' + ", ".join(FrameControl.model_fields) + "}}",
     )

@@ -9,19 +9,27 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FLOORS = [  # later rows may import earlier ones; rows of one floor not each other's rooms
-    ("core.types", "core.errors"),
-    ("core.options", "core.settings", "core.native", "core.mapped"),
+    ("core.types", "core.errors", "core.option_arrays"),
+    ("core.option_values", "core.settings", "core.native", "core.mapped"),
+    ("core.options",),
     ("core.contracts", "core.networks", "core.option_table"),
     ("core.media", "core.models", "core.aux_models", "core.samples", "core.checkpoints"),
     ("core.runtimes",),
     ("core.atomic_components",),
     ("core.engines",),
     ("core.optimization",),
-    ("core.talker",),
+    ("core.talker", "core.compat"),
     ("core.studio",),
     ("core.doctor",),
     ("ui", "server"),
-    ("inference", "app", "app_optimized", "model_manager"),
+    (
+        "inference",
+        "app",
+        "app_optimized",
+        "model_manager",
+        "stream_pipeline_offline",
+        "stream_pipeline_online",
+    ),
 ]
 
 

@@ -6,7 +6,7 @@ import pytest
 from core.engines.lite.behaviour import BLINK, Behaviour, blinks, mood
 from core.engines.lite.channels import POSE, Channel
 from core.option_table import parse_options
-from core.options import EMOTIONS
+from core.option_values import EMOTIONS
 
 
 def speech(n: int, voiced: bool = True) -> np.ndarray:

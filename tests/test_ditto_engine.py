@@ -221,7 +221,7 @@ def sound(seconds: float = 1.0) -> np.ndarray:
 def frames(
     engine: DittoEngine, avatar: RegisteredAvatar, samples: np.ndarray, size: int = 6400, **values: object
 ) -> list[Frame]:
-    options = parse_options({**FEW, **values})
+    options = parse_options({**FEW, **values}, defaults=engine.capabilities.defaults)
     return list(Session(engine, avatar, options).frames(chunks_of(samples, size)))
 
 
@@ -437,7 +437,7 @@ def test_options_of_a_video_alone(
 
     assert np.ptp(eyes(), axis=0).max() > 0
     assert np.ptp(eyes(eye_f0_mode=True), axis=0).max() == 0
-    assert engine.capabilities.acts_on == set(OPTIONS) - {"render_size", "delta_eye_open_n"}
+    assert engine.capabilities.acts_on == set(OPTIONS) - {"render_size"}
 
 
 def test_blinks_need_the_course_that_comes_with_the_checkpoints(

@@ -44,7 +44,13 @@ class FakeDitto(FakeEngine):
     broken = False
 
     def __init__(
-        self, settings: Settings, files: Mapping[str, Path], identity: str, device: str, threads: int
+        self,
+        settings: Settings,
+        files: Mapping[str, Path],
+        identity: str,
+        device: str,
+        threads: int,
+        config: object = None,
     ) -> None:
         super().__init__()
         if self.broken:

@@ -254,7 +254,7 @@ def test_folder_that_may_not_be_written(tmp_path: Path, monkeypatch: pytest.Monk
     def refuse(*_: object) -> int:
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr("core.media.writer.os.open", refuse)
+    monkeypatch.setattr("core.media.mp4.os.open", refuse)
     with pytest.raises(BadPath, match="not writable"):
         VideoWriter(tmp_path / "a.mp4", (64, 48))
 
@@ -287,7 +287,7 @@ def test_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     def full(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("core.media.writer.os.fsync", full)
+    monkeypatch.setattr("core.media.mp4.os.fsync", full)
     with pytest.raises(EncodeFailed, match=r"disk is full: \d+ MiB are free .* no file was written"):
         make(tmp_path / "a.mp4", 3)
     assert os.listdir(tmp_path) == []

@@ -29,7 +29,8 @@ class MotionRules:
     reset_every: windows between resets of the condition to the source's motion, 0 for never; keep: first
     and one past the last column that a reset leaves as predicted. online: fade over at most the frames
     that are new and smooth once, so that nothing waits, and see complete windows only; else pad the last
-    windows and smooth all a second time.
+    windows and smooth all a second time. early: give a window's frames at once and, in place of fading it
+    into the next one, lead that one on from its last frame.
     """
 
     overlap: int = 10
@@ -37,6 +38,7 @@ class MotionRules:
     reset_every: int = 0
     keep: tuple[int, int] | None = None
     online: bool = False
+    early: bool = False
 
     @property
     def step(self) -> int:
@@ -47,6 +49,11 @@ class MotionRules:
     def fade(self) -> int:
         """Frames over which two windows are faded."""
         return min(self.overlap, self.step) if self.online else self.overlap
+
+    @property
+    def held(self) -> int:
+        """Frames at the end of a window that wait for the next one."""
+        return 0 if self.early else self.fade
 
 
 def motion_rows(
@@ -81,28 +88,44 @@ def _as_long_as(
 def _joined(
     conditions: Iterable[np.ndarray], source: np.ndarray, predict: Predict, rules: MotionRules
 ) -> Iterator[np.ndarray]:
-    overlap, fade, margin = rules.overlap, rules.fade, rules.smooth // 2
+    overlap, margin = rules.overlap, rules.smooth // 2
     condition = source
-    weight = (np.arange(fade, dtype=np.float32) / max(fade, 1))[:, None]
+    join = _led_on if rules.early else _faded
     kept = np.zeros((0, len(source)), np.float32)  # the end of the sequence, as far back as is looked at
     given = 0  # rows of `kept` that are out already
     for number, window in enumerate(windows(conditions, WINDOW, overlap, padded=not rules.online), 1):
         new = predict(condition, window)
-        if number == 1:
-            kept = _smooth_pose(new, 0, len(new), rules.smooth)
-        else:
-            seam = len(kept) - fade
-            shared = (1 - weight) * kept[seam:] + weight * new[overlap - fade : overlap]
-            kept = np.concatenate([kept[:seam], shared, new[overlap:]])
-            kept = _smooth_pose(kept, seam, seam + fade + 1, rules.smooth)
+        kept = _smooth_pose(new, 0, len(new), rules.smooth) if number == 1 else join(kept, new, rules)
         condition = kept[len(kept) - overlap - 1].copy()
         if rules.reset_every and number % rules.reset_every == 0:
             condition = _reset(condition, source, rules.keep)
-        settled = len(kept) - fade
+        settled = len(kept) - rules.held
         yield kept[given:settled]
-        dropped = max(0, settled - max(overlap - fade + 1, margin))
+        dropped = max(0, settled - max(overlap - rules.held + 1, margin))
         kept, given = kept[dropped:], settled - dropped
     yield kept[given:]
+
+
+def _faded(kept: np.ndarray, new: np.ndarray, rules: MotionRules) -> np.ndarray:
+    """The next window (80, 265) behind the sequence so far; where both have frames the old fades out."""
+    fade = rules.fade
+    seam = len(kept) - fade
+    weight = (np.arange(fade, dtype=np.float32) / max(fade, 1))[:, None]
+    shared = (1 - weight) * kept[seam:] + weight * new[rules.overlap - fade : rules.overlap]
+    kept = np.concatenate([kept[:seam], shared, new[rules.overlap :]])
+    return _smooth_pose(kept, seam, seam + fade + 1, rules.smooth)
+
+
+def _led_on(kept: np.ndarray, new: np.ndarray, rules: MotionRules) -> np.ndarray:
+    """The same where the sequence so far is out already: what the next window is off at the seam is made
+    up for, and that fades out over its first frames."""
+    following = new[rules.overlap :].copy()
+    if rules.overlap:
+        off = kept[-1] - new[rules.overlap - 1]
+        left = 1 - np.arange(1, rules.fade + 1, dtype=np.float32) / (rules.fade + 1)
+        following[: rules.fade] += left[:, None] * off
+    end = len(kept) + len(following)
+    return _smooth_pose(np.concatenate([kept, following]), len(kept), end, rules.smooth)
 
 
 def _reset(predicted: np.ndarray, source: np.ndarray, keep: tuple[int, int] | None) -> np.ndarray:

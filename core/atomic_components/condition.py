@@ -10,16 +10,22 @@ from dataclasses import dataclass
 import numpy as np
 
 from core.atomic_components.loop import mirror_index
+from core.option_values import is_weights
 
 _EMOTIONS = 8
 _CHOSEN = 8.0  # the logit of a chosen emotion; the others have 0
 
 
-def emotion_vectors(rows: Sequence[Sequence[int]]) -> np.ndarray:
-    """Labels 0..7 per row -> (m, 8) float32, each the softmax of 8 at the chosen labels and 0 elsewhere."""
+def emotion_vectors(rows: Sequence[Sequence[int | float]]) -> np.ndarray:
+    """Rows of labels 0..7 -> (m, 8) float32, each the softmax of 8 at the chosen labels and 0 elsewhere.
+
+    Rows of eight numbers are such vectors already.
+    """
+    if is_weights(rows[0]):
+        return np.array(rows, np.float32)
     logits = np.zeros((len(rows), _EMOTIONS))
     for logit, labels in zip(logits, rows, strict=True):
-        logit[list(labels)] = _CHOSEN
+        logit[[int(label) for label in labels]] = _CHOSEN
     weights = np.exp(logits)
     return (weights / weights.sum(1, keepdims=True)).astype(np.float32)
 

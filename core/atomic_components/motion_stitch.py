@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from core.atomic_components.controls import merged
 from core.atomic_components.keypoints import ANGLES, Motion, degrees, transform_keypoints
 from core.atomic_components.loop import mirror_index
 from core.contracts import Network
-from core.options import FrameControl
+from core.option_values import FrameControl
 
 _LIPS = (6, 12, 14, 17, 19, 20)  # of the 21 points
 _EYES = (11, 13, 15, 16, 18)
@@ -31,7 +32,9 @@ _LIP_COLUMNS, _EYE_COLUMNS = _columns(_LIPS), _columns(_EYES)
 class StitchRules:
     """What is driven, and how. See the option table; `use_d_keys` holds a factor for each driven key,
     `fade_type` is "" for no fade. `eye_deltas` (n, 63) is the course of a blink, `blinks` (m,) the place in
-    it of every frame, cycled. `size_ratio` scales the amplitude of another character's motion.
+    it of every frame, cycled. `size_ratio` scales the amplitude of another character's motion. `corrected`
+    lets factors of angles act on degrees and voice activity on the lips, where upstream takes logits and all
+    of the expression.
     """
 
     use_d_keys: Mapping[str, float]
@@ -43,6 +46,7 @@ class StitchRules:
     eye_deltas: np.ndarray | None = None
     blinks: np.ndarray | None = None
     size_ratio: float = 1.0
+    corrected: bool = False
 
 
 class MotionStitch:
@@ -68,12 +72,12 @@ class MotionStitch:
         rules = self._rules
         if rules.relative and self._first_driven is None:
             self.start_from(driven)
-        control = rules.overall.model_copy(update=control.model_dump(exclude_unset=True))
+        control = merged(rules.overall, control)
         row = mirror_index(index, self._count)
         source = {key: value[row : row + 1] for key, value in self._source.items()}
         mixed = self._mixed(source, driven)
         self._choose_expression(mixed, source, index)
-        _apply(mixed, source, control)
+        _apply(mixed, source, control, rules.corrected)
         self._fade(mixed, source, control)
         if rules.drive_eye:
             self._follow_with_eyes(mixed)
@@ -130,13 +134,19 @@ class MotionStitch:
         exp[:, 46] -= 0.001 * dy
 
 
-def _apply(mixed: dict[str, np.ndarray], source: Motion, control: FrameControl) -> None:
+def _apply(
+    mixed: dict[str, np.ndarray], source: Motion, control: FrameControl, corrected: bool
+) -> None:  # fmt: skip
     """Voice activity, and the controls of this frame."""
     if control.vad_alpha < 1:
-        alpha = np.float32(control.vad_alpha)
-        mixed["exp"] = mixed["exp"] * alpha + source["exp"] * (1 - alpha)
+        alpha, exp = np.float32(control.vad_alpha), mixed["exp"].copy()
+        columns = _LIP_COLUMNS if corrected else np.arange(exp.shape[1])
+        exp[:, columns] = exp[:, columns] * alpha + source["exp"][:, columns] * (1 - alpha)
+        mixed["exp"] = exp
     for angle in ANGLES:
         delta, factor = getattr(control, f"delta_{angle}"), getattr(control, f"alpha_{angle}")
+        if corrected and factor != 1:
+            mixed[angle] = degrees(mixed[angle])
         if delta is not None:
             mixed[angle] = (degrees(mixed[angle]) + delta).astype(np.float32)
         if factor != 1:

@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import BeforeValidator, Field, Strict, model_validator
 
 from core.engines.ditto.sections import Section, known, numbers, read_numbers
-from core.options import DrivenKeys, FrameControl, Gaps, KeyNames, emotion_rows
+from core.option_values import DrivenKeys, FrameControl, Gaps, KeyNames, emotion_rows
 
 FEATURES = 1024  # columns of sound in a condition row
 MOST_FRAMES = 3000  # of a reference character

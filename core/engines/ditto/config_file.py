@@ -3,7 +3,9 @@
 import json
 import os
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -13,7 +15,7 @@ from pydantic import ValidationError
 
 from core.engines.ditto.config import DittoConfig
 from core.engines.ditto.unpickle import read_pickle
-from core.errors import CorruptCheckpoint, EngineUnavailable, MissingCheckpoint, StoreFailed
+from core.errors import BadOption, CorruptCheckpoint, EngineUnavailable, MissingCheckpoint, StoreFailed
 
 Backend = Literal["torch", "onnx", "tensorrt", "mediapipe"]
 _SUFFIXES: dict[str, Backend] = {
@@ -21,15 +23,26 @@ _SUFFIXES: dict[str, Backend] = {
     ".task": "mediapipe",
 }  # fmt: skip
 _FORMAT = "visavis-ditto-config-1"
+NO_SECTIONS: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
 
 
-def read_published(path: Path) -> DittoConfig:
+def read_published(path: Path, sections: Mapping[str, Mapping[str, Any]] = NO_SECTIONS) -> DittoConfig:
     """The configuration in one of the published pickles, nothing of which is run.
 
-    Raises MissingCheckpoint, CorruptCheckpoint naming what is wrong, and EngineUnavailable for one that
-    wants other sound features than HuBERT's.
+    `sections` replace entries, by section and name. Raises MissingCheckpoint, CorruptCheckpoint naming what
+    is wrong, BadOption for a section that there is not, and EngineUnavailable for a configuration that wants
+    other sound features than HuBERT's.
     """
-    return _checked(read_pickle(path), path)
+    tree = read_pickle(path)
+    for name, entries in sections.items():
+        if name not in DittoConfig.model_fields or not isinstance(entries, Mapping):
+            raise BadOption(
+                f"'{name}' is no section of the configuration, or not given as a dict.",
+                f"Known: {', '.join(DittoConfig.model_fields)}.",
+            )
+        if isinstance(tree, dict):
+            tree = {**tree, name: {**tree.get(name, {}), **entries}}
+    return _checked(tree, path)
 
 
 def save(config: DittoConfig, path: Path) -> None:

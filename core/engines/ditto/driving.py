@@ -1,6 +1,6 @@
 """Sound -> the motion that drives a face, frame by frame: features, condition rows, motion model."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +17,7 @@ DEFAULT_CHUNK = ChunkSize()
 
 @dataclass(frozen=True)
 class Driving:
-    """One clip's motion, rows (265,) float32.
+    """One clip's motion, rows (265,) float32. Online, `lead` rows of motion in silence come first.
 
     `source` (265,) is the source's own motion, `limits` (2, 265) or None
     the least and greatest value of each column.
@@ -32,7 +32,7 @@ class Driving:
     limits: np.ndarray | None = None
 
     def __call__(self, sound: Iterable[AudioChunk]) -> Iterator[np.ndarray]:
-        """Rows of motion as soon as they are settled; online, `overlap` rows of lead-in come first."""
+        """Rows of motion as soon as they are settled, `frame_count` of the sound in all."""
         heard = 0
 
         def counted() -> Iterator[AudioChunk]:
@@ -41,28 +41,47 @@ class Driving:
                 heard += len(chunk.samples)
                 yield chunk
 
-        rows = self._condition_rows(counted())
-        given = -self.lead
-        for piece in motion_rows(rows, self.source, self.predict, self.rules):
-            for row in piece[: max(0, frame_count(heard) - given)]:
-                yield row if self.limits is None else row.clip(*self.limits)
-            given += len(piece)
+        described = (online_features if self.rules.online else offline_features)(
+            counted(), self.hubert, self.chunk
+        )
+        return self._motion(described, lambda: frame_count(heard))
+
+    def of_features(self, blocks: Iterable[np.ndarray], most: int = -1) -> Iterator[np.ndarray]:
+        """The same of sound that is described already, blocks (n, 1024): a row of motion for each, or
+        `most` where that is not -1 and the last blocks describe more than the sound."""
+        seen = 0
+
+        def counted() -> Iterator[np.ndarray]:
+            nonlocal seen
+            for block in blocks:
+                seen += len(block)
+                yield block
+
+        return self._motion(counted(), lambda: seen if most < 0 else min(seen, most))
 
     @property
     def lead(self) -> int:
         """Rows that come before the clip's first: motion in the silence before it."""
         return self.rules.overlap if self.rules.online else 0
 
-    def _condition_rows(self, sound: Iterable[AudioChunk]) -> Iterator[np.ndarray]:
+    def _motion(self, features: Iterable[np.ndarray], frames: Callable[[], int]) -> Iterator[np.ndarray]:
+        """`frames` tells how many the clip has so far: the last windows show more."""
+        given = -self.lead
+        for piece in motion_rows(self._condition_rows(features), self.source, self.predict, self.rules):
+            for row in piece[: max(0, frames() - given)]:
+                yield row if self.limits is None else row.clip(*self.limits)
+            given += len(piece)
+
+    def _condition_rows(self, features: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         """The rows of all frames. Online those of the silence before the clip too, numbered below 0, and
         at the end the last sound repeated until a window is complete."""
         if not self.rules.online:
-            yield from self._rows(offline_features(sound, self.hubert, self.chunk), 0)
+            yield from self._rows(features, 0)
             return
         silence = [AudioChunk(np.zeros(self.lead * SAMPLES_PER_FRAME, np.float32), 0)]
         before = offline_features(silence, self.hubert, DEFAULT_CHUNK)
         yield from self._rows(before, -self.lead)
-        yield from self._rows(self._completed(online_features(sound, self.hubert, self.chunk)), 0)
+        yield from self._rows(self._completed(features), 0)
 
     def _rows(self, blocks: Iterable[np.ndarray], frame: int) -> Iterator[np.ndarray]:
         for block in blocks:

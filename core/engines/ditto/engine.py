@@ -8,23 +8,26 @@ from pathlib import Path
 import numpy as np
 
 from core.atomic_components.audio2motion import WINDOW
-from core.atomic_components.controls import fade_alpha, with_total
+from core.atomic_components.controls import counted, fade_alpha
 from core.atomic_components.keypoints import split_vector
 from core.atomic_components.loop import mirror_index
 from core.atomic_components.motion_stitch import MotionStitch
+from core.atomic_components.speech_features import offline_features
+from core.aux_models.hubert import ChunkSize
 from core.checkpoints.catalogue import CONFIG
 from core.contracts import Capabilities, StageClock
 from core.engines.content import blocks
 from core.engines.ditto import rules
 from core.engines.ditto.canvas import Canvas
-from core.engines.ditto.config import DefaultKwargs, DittoConfig
+from core.engines.ditto.config import FEATURES, DittoConfig
 from core.engines.ditto.config_file import read_published
 from core.engines.ditto.driving import Driving
 from core.engines.ditto.motion_model import MotionModel, SeededNoise
 from core.engines.ditto.networks import DittoNetworks
 from core.engines.ditto.registration import register, source_face, source_motion
 from core.option_table import OPTIONS
-from core.options import Crop, FrameControl, GenerationOptions
+from core.option_values import FrameControl
+from core.options import Crop, GenerationOptions
 from core.runtimes.devices import Precision
 from core.settings import Settings
 from core.types import SAMPLES_PER_FRAME, AudioChunk, AvatarSource, Frame, RegisteredAvatar
@@ -38,7 +41,8 @@ _LIPS = np.array([3 * point + axis for point in (14, 17, 19, 20) for axis in ran
 class DittoEngine:
     """See `core.contracts.Engine`. Holds the networks; sessions share it.
 
-    `files` are the checkpoints by role, `identity` says which they are (a commit, or what else is known).
+    `files` are the checkpoints by role, `identity` says which they are (a commit, or what else is known),
+    `config` what their configuration file says where another than the file's own shall count.
     """
 
     name = "ditto"
@@ -51,17 +55,23 @@ class DittoEngine:
         device: str = "cpu",
         precision: Precision = "fp32",
         threads: int = 1,
+        config: DittoConfig | None = None,
     ) -> None:
         self._settings, self._identity = settings, f"{identity} {precision}"
-        self._config: DittoConfig | None = read_published(files[CONFIG]) if CONFIG in files else None
+        if config is None and CONFIG in files:
+            config = read_published(files[CONFIG])
+        self._config = config
         self._networks = DittoNetworks(files, settings.license_profile, device, precision, threads)
-        idle = {"render_size"}
-        if self._given.delta_eye_arr is None:  # the course of a blink comes with the checkpoints alone
-            idle.add("delta_eye_open_n")
         self.capabilities = Capabilities(
-            acts_on=frozenset(OPTIONS) - idle,
+            acts_on=frozenset(OPTIONS) - {"render_size"},
             lookahead=WINDOW * SAMPLES_PER_FRAME,
-            video_only=frozenset(("template_n_frames", "smo_k_s", "eye_f0_mode")),
+            video_only=frozenset(("template_n_frames", "smo_k_s", "check_track", "eye_f0_mode")),
+            needs={
+                "delta_eye_open_n": "delta_eye_arr",
+                "fix_kp_cond_dim": "fix_kp_cond",
+                "low_latency": "online_mode",
+            },
+            defaults=rules.option_defaults(self._config.default_kwargs) if self._config else {},
         )
 
     @property
@@ -97,12 +107,46 @@ class DittoEngine:
         rng: np.random.Generator,
         clock: StageClock,
     ) -> Iterator[Frame]:
+        return self._shown(avatar, lambda driving: driving(audio), options, rng, clock)
+
+    def animate_features(
+        self,
+        avatar: RegisteredAvatar,
+        features: Iterator[np.ndarray],
+        options: GenerationOptions,
+        rng: np.random.Generator,
+        clock: StageClock,
+    ) -> Iterator[Frame]:
+        """`animate` for sound that is described already, blocks (n, 1024): a frame for each row; online at
+        most `N_d` where that is set, for the last blocks describe more than the sound."""
+        most = options.stitch.N_d if options.motion.online_mode else -1
+        return self._shown(avatar, lambda driving: driving.of_features(features, most), options, rng, clock)
+
+    def describe(self, samples: np.ndarray, chunk: ChunkSize) -> np.ndarray:
+        """What is said in a whole recording, float32 (n,) at 16 kHz -> features (frames, 1024)."""
+        blocks = offline_features([AudioChunk(samples, 0)], self._networks.hubert, chunk)
+        return np.concatenate([np.zeros((0, FEATURES), np.float32), *blocks])
+
+    def describe_window(self, window: np.ndarray, chunk: ChunkSize) -> np.ndarray:
+        """What is said in the middle of a window, float32 (chunk.samples,) -> (chunk.present, 1024)."""
+        return self._networks.hubert(window, chunk)
+
+    def _shown(
+        self,
+        avatar: RegisteredAvatar,
+        move: Callable[[Driving], Iterator[np.ndarray]],
+        options: GenerationOptions,
+        rng: np.random.Generator,
+        clock: StageClock,
+    ) -> Iterator[Frame]:
+        """The one composition: rows of motion, stitched, rendered and put back."""
         with clock.stage("prepare"):
             canvas = Canvas(avatar, options.output.resolution)
             subject = rules.Subject(source_motion(avatar), source_face(avatar), avatar.is_image)
             stage = self._stage(subject, options, rng)
             features = avatar.arrays["features"]
-        rows = with_total(self.driving(subject, options, rng)(audio), max(options.stitch.fade_out, 0))
+            driving = self.driving(subject, options, rng)
+        rows = counted(_begun(move(driving), driving.lead, stage), options.stitch)
         index = 0
         while True:
             with clock.stage("motion"):
@@ -124,17 +168,16 @@ class DittoEngine:
         self, subject: rules.Subject, options: GenerationOptions, rng: np.random.Generator
     ) -> Driving:
         """The motion part alone: sound -> rows (265,) at 25 a second."""
-        given = self._given
+        model = self._config.audio2motion_cfg if self._config else None
         steps = options.motion.sampling_timesteps
         return Driving(
             self._networks.hubert,
-            rules.condition_rows(
-                subject, options, given, self._config.audio2motion_cfg if self._config else None
-            ),
+            rules.condition_rows(subject, options, model),
             MotionModel(self._networks.lmdm, steps, SeededNoise(rng, steps)),
-            rules.first_condition(subject, given),
-            rules.motion_rules(options, given),
-            limits=rules.limits(given),
+            rules.first_condition(subject, options),
+            rules.motion_rules(options),
+            ChunkSize(*options.motion.chunksize),
+            rules.limits(options),
         )
 
     def _stage(
@@ -142,16 +185,19 @@ class DittoEngine:
     ) -> MotionStitch:
         blinks = random.Random(int(rng.integers(2**32)))
         stitching = self._networks.stitch if options.stitch.flag_stitching else None
-        return MotionStitch(
-            subject.motion, rules.stitch_rules(subject, options, self._given, blinks), stitching
-        )  # fmt: skip
-
-    @property
-    def _given(self) -> DefaultKwargs:
-        return self._config.default_kwargs if self._config else DefaultKwargs()
+        return MotionStitch(subject.motion, rules.stitch_rules(subject, options, blinks), stitching)
 
     def close(self) -> None:
         self._networks.close()
+
+
+def _begun(rows: Iterator[np.ndarray], lead: int, stage: MotionStitch) -> Iterator[np.ndarray]:
+    """The clip's rows; the first of those before it, in silence, is what all motion is relative to."""
+    for number, row in enumerate(rows):
+        if lead and not number:
+            stage.start_from(split_vector(row))
+        if number >= lead:
+            yield row
 
 
 def _control(options: GenerationOptions, index: int, total: int | None) -> FrameControl:

@@ -4,14 +4,15 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from core.checkpoints.catalogue import CONFIG, VARIANTS, Asset, Variant
 from core.checkpoints.check import Report, silent
 from core.checkpoints.hub import Hub
 from core.checkpoints.machine import Choice, on_cpu, on_gpu, probe
 from core.checkpoints.provide import ensure, locate
-from core.engines.ditto.config_file import backend_of, find_file, read_published
+from core.engines.ditto.config import DittoConfig
+from core.engines.ditto.config_file import NO_SECTIONS, backend_of, find_file, read_published
 from core.engines.ditto.engine import DittoEngine
 from core.errors import EngineUnavailable
 from core.networks import LMDM
@@ -74,23 +75,37 @@ def start(settings: Settings, choice: Choice, report: Report = silent) -> DittoE
     return _engine(settings, made.files, f"{made.variant} {known}", choice.device)
 
 
-def start_published(settings: Settings, cfg_pkl: Path, data_root: Path) -> tuple[DittoEngine, Choice]:
+def start_published(
+    settings: Settings,
+    cfg_pkl: Path,
+    data_root: Path,
+    sections: Mapping[str, Mapping[str, Any]] = NO_SECTIONS,
+) -> tuple[DittoEngine, Choice]:
     """Ditto with the models that a published configuration names, in `data_root` or where it says.
 
-    Raises MissingCheckpoint, CorruptCheckpoint, and as `DittoNetworks`.
+    `sections` replace entries of the configuration. Raises MissingCheckpoint, CorruptCheckpoint, BadOption,
+    and as `DittoNetworks`.
     """
-    named = read_published(cfg_pkl).files()
+    config = read_published(cfg_pkl, sections)
+    named = config.files()
     opened = {asset.role for asset in VARIANTS[_ONNX].files(settings.license_profile)}
     files = {role: find_file(name, data_root) for role, name in named.items() if role in opened}
     files[CONFIG] = cfg_pkl
     runtime: Runtime = "torch" if backend_of(files[LMDM.name]) == "torch" else "onnx"
     device, reason = pick_device(settings.device, runtime)
-    engine = _engine(settings, files, _fingerprint(files), device)
+    engine = _engine(settings, files, _fingerprint(files), device, config)
     return engine, Choice(None, f"the models that {cfg_pkl.name} names; {reason}", device)
 
 
-def _engine(settings: Settings, files: Mapping[str, Path], identity: str, device: str) -> DittoEngine:
-    return DittoEngine(settings, files, identity, device, threads=len(os.sched_getaffinity(0)))
+def _engine(
+    settings: Settings,
+    files: Mapping[str, Path],
+    identity: str,
+    device: str,
+    config: DittoConfig | None = None,
+) -> DittoEngine:
+    threads = len(os.sched_getaffinity(0))
+    return DittoEngine(settings, files, identity, device, threads=threads, config=config)
 
 
 def _variant(choice: Choice) -> Variant:

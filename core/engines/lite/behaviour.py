@@ -5,12 +5,13 @@ it does not depend on how the sound is cut into chunks.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from core.engines.lite.channels import WIDTH, Channel, rest
-from core.options import EMOTIONS, Expression
+from core.option_values import EMOTIONS, is_weights
+from core.options import Expression
 from core.types import FPS
 
 BLINK = (0.45, 0.95, 1.0, 0.85, 0.5, 0.22, 0.06)  # lid closure: shut in 80 ms, open in 160 ms
@@ -37,12 +38,15 @@ _MOODS: dict[str, dict[Channel, float]] = {
 }  # fmt: skip
 
 
-def mood(labels: tuple[int, ...]) -> np.ndarray:
-    """The pose (WIDTH,) of an emotion, or the mean of several."""
+def mood(emotions: Sequence[int | float]) -> np.ndarray:
+    """The pose (WIDTH,) of one emotion, the mean of several, or eight of them by their weights."""
+    weights = np.bincount(np.array(emotions, int), minlength=len(EMOTIONS)) / len(emotions)
+    if is_weights(emotions):
+        weights = np.array(emotions)
     pose = rest(1)[0]
-    for label in labels:
-        for channel, value in _MOODS[EMOTIONS[label]].items():
-            pose[channel] += value / len(labels)
+    for emotion, weight in zip(EMOTIONS, weights, strict=True):
+        for channel, value in _MOODS[emotion].items():
+            pose[channel] += value * weight
     return pose
 
 

@@ -4,9 +4,10 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from core.atomic_components.controls import fade_alpha, with_total
+from core.atomic_components.controls import counted, fade_alpha, merged, overall_control
 from core.engines.lite.channels import ANGLES, HIGHEST, LOWEST, TURN, Channel, rest
-from core.options import FrameControl, GenerationOptions
+from core.option_values import FrameControl
+from core.options import GenerationOptions
 
 KEY_COLUMNS: dict[str, slice] = {
     "exp": slice(Channel.OPEN, Channel.GAZE_Y + 1),
@@ -15,7 +16,6 @@ KEY_COLUMNS: dict[str, slice] = {
     "roll": slice(Channel.ROLL, Channel.ROLL + 1),
     "t": slice(Channel.SHIFT_X, Channel.SHIFT_Y + 1),
 }
-_PLAIN = FrameControl()
 
 
 def drive_factors(options: GenerationOptions, is_image: bool) -> dict[str, float]:
@@ -37,9 +37,10 @@ def controlled(
         scale[columns] = factors[key]
     scale[Channel.TALK] = 1.0 if factors["exp"] > 0 else 0.0
     target = rest(1)[0]
-    for index, (row, total) in enumerate(with_total(rows, max(stitch.fade_out, 0))):
-        control = options.ctrl_info.get(index, _PLAIN)
-        row = _apply(row * scale, control, options)
+    overall = overall_control(stitch)
+    for index, (row, total) in enumerate(counted(rows, stitch)):
+        control = merged(overall, options.ctrl_info.get(index))
+        row = _apply(row * scale, control)
         if index == 0 and stitch.fade_type == "d0":
             target = row.copy()
         alpha = fade_alpha(index, total, stitch.fade_in, stitch.fade_out) * control.fade_alpha
@@ -56,15 +57,15 @@ def _within_reach(row: np.ndarray) -> np.ndarray:
     return row
 
 
-def _apply(row: np.ndarray, control: FrameControl, options: GenerationOptions) -> np.ndarray:
+def _apply(row: np.ndarray, control: FrameControl) -> np.ndarray:
     talk = row[Channel.TALK]
     row[KEY_COLUMNS["exp"]] *= control.alpha_exp
     row[Channel.TALK] = talk  # a weaker expression is still a driven one
     row[KEY_COLUMNS["exp"]] *= control.vad_alpha
-    for channel, factor, own, common in (
-        (Channel.PITCH, control.alpha_pitch, control.delta_pitch, options.stitch.delta_pitch),
-        (Channel.YAW, control.alpha_yaw, control.delta_yaw, options.stitch.delta_yaw),
-        (Channel.ROLL, control.alpha_roll, control.delta_roll, options.stitch.delta_roll),
+    for channel, factor, offset in (
+        (Channel.PITCH, control.alpha_pitch, control.delta_pitch),
+        (Channel.YAW, control.alpha_yaw, control.delta_yaw),
+        (Channel.ROLL, control.alpha_roll, control.delta_roll),
     ):
-        row[channel] = row[channel] * factor + (common if own is None else own)
+        row[channel] = row[channel] * factor + (offset or 0.0)
     return row

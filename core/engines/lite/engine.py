@@ -28,8 +28,12 @@ from core.settings import Settings
 from core.types import AudioChunk, AvatarSource, Frame, RegisteredAvatar
 
 DITTO_ONLY = frozenset(
-    ("sampling_timesteps", "overlap_v2", "fix_kp_cond", "eye_f0_mode", "relative_d", "flag_stitching")
-)
+    (
+        "check_track", "sampling_timesteps", "overlap_v2", "fix_kp_cond", "fix_kp_cond_dim",
+        "v_min_max_for_clip", "ch_info", "chunksize", "online_mode", "low_latency", "delta_eye_arr",
+        "eye_f0_mode", "corrected_controls", "relative_d", "flag_stitching",
+    )
+)  # fmt: skip
 VIDEO_ONLY = frozenset(("template_n_frames", "smo_k_s"))
 _FORMAT = 1  # of the registered arrays; a change makes older cache entries misses
 

@@ -1,0 +1,191 @@
+"""Ditto's own programming interface, `StreamSDK`, over this house's pipeline.
+
+Names, arguments and the order of calls are those of antgroup/ditto-talkinghead e9191cf6, whose two classes,
+offline and online, are one here. What differs is told in docs/sdk.md.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from core.aux_models.hubert import ChunkSize
+from core.contracts import StageClock
+from core.engines.ditto.engine import DittoEngine
+from core.engines.ditto.start import start_published
+from core.errors import BadAudio, BadOption
+from core.media.writer import VideoWriter
+from core.optimization.parallel_processing import FedWork
+from core.option_table import check_frames, parse_options
+from core.options import GenerationOptions
+from core.settings import load_settings
+from core.types import SAMPLE_RATE, AvatarSource, RegisteredAvatar
+
+_CHUNK = tuple(ChunkSize())
+_WAITING = 100  # blocks of features, as upstream's queues
+_LONGEST = 3000  # frames of a source video
+
+
+class StreamSDK:
+    """One portrait, one clip at a time: `setup`, `setup_Nd`, sound, `close`.
+
+    Sound comes as features (`audio2motion_queue.put`) or as windows (`run_chunk`); the silent video lies at
+    `tmp_output_path` once `close` has returned, and is the caller's to move or remove. `cfg_pkl` is a
+    published configuration, `data_root` the folder of its models; further keyword arguments are dicts that
+    replace entries of its sections. Raises AssetError, BadOption.
+    """
+
+    def __init__(
+        self, cfg_pkl: str | Path, data_root: str | Path, **sections: Mapping[str, Any]
+    ) -> None:  # fmt: skip
+        self._engine, _ = start_published(load_settings(), Path(cfg_pkl), Path(data_root), sections)
+        self.wav2feat = Wav2Feat(self._engine)
+        self.audio2motion_queue = FeatureQueue(self._put)
+        self.output_path = self.tmp_output_path = ""
+        self.online_mode = False
+        self._values: dict[str, Any] = {}
+        self._options = GenerationOptions()
+        self._avatar: RegisteredAvatar | None = None
+        self._clip: FedWork[np.ndarray, None] | None = None
+
+    def setup(self, source_path: str | Path, output_path: str | Path, **options: Any) -> None:
+        """Begin a clip: read the portrait, with any option of the table. A clip not closed is dropped.
+
+        Without a `seed` one is drawn from numpy's global random numbers. `N_d` limits the frames of a source
+        video that are read, too. Raises InputError, ComputeError.
+        """
+        self.cancel()
+        drawn = int(np.random.randint(2**32, dtype=np.uint64))
+        self._values = {"resolution": "source", "seed": drawn, **options}
+        self._options = self._parsed()
+        crop, planned = self._options.crop, self._options.stitch.N_d
+        if crop.template_n_frames < 0 < planned:
+            crop = crop.model_copy(update={"template_n_frames": min(planned, _LONGEST)})
+        Path(output_path).absolute().parent.mkdir(parents=True, exist_ok=True)
+        avatar = self._engine.register(AvatarSource(path=Path(source_path)), crop)
+        self.online_mode = self._options.motion.online_mode
+        self.output_path, self.tmp_output_path = str(output_path), f"{output_path}.tmp.mp4"
+        self._avatar, self._clip = avatar, FedWork(self._made, _WAITING)
+
+    def setup_Nd(
+        self,
+        N_d: int,
+        fade_in: int = -1,
+        fade_out: int = -1,
+        ctrl_info: Mapping[int, Any] | Sequence[Any] | None = None,
+    ) -> None:
+        """Tell the clip's number of frames, fades, and controls of single frames, before its first sound.
+
+        Without `ctrl_info` that of `setup` stays. Raises BadOption.
+        """
+        self._open()
+        self._values |= {"N_d": N_d, "fade_in": fade_in, "fade_out": fade_out}
+        if ctrl_info is not None:
+            self._values["ctrl_info"] = ctrl_info
+        self._options = self._parsed()
+
+    def run_chunk(self, audio_chunk: np.ndarray, chunksize: Sequence[int] = _CHUNK) -> None:
+        """Sound at 16 kHz (sum(chunksize) * 640 + 80,): `present` frames of it, between past and future.
+
+        Raises BadAudio, BadOption, and what has gone wrong with the clip meanwhile.
+        """
+        chunk = ChunkSize(*chunksize).checked()
+        window = _sound(audio_chunk)
+        if len(window) != chunk.samples:
+            raise BadAudio(
+                f"A window of chunksize {tuple(chunk)} has {chunk.samples} samples, not {len(window)}.",
+                "Fill the last one with zeros.",
+            )
+        self._open().put(self._engine.describe_window(window, chunk))
+
+    def close(self) -> None:
+        """Wait until all frames are written. Raises what has gone wrong; then no file is left.
+
+        Nothing happens where no clip is open.
+        """
+        if self._clip is not None:
+            clip, self._clip = self._clip, None
+            clip.finish()
+
+    def cancel(self) -> None:
+        """Drop the clip that is open, if one is: no file and no thread is left."""
+        if self._clip is not None:
+            clip, self._clip = self._clip, None
+            clip.cancel()
+
+    def release(self) -> None:
+        """Drop what is open and give back the networks; the object is of no use afterwards."""
+        self.cancel()
+        self._engine.close()
+
+    def _parsed(self) -> GenerationOptions:
+        options = parse_options(self._values, defaults=self._engine.capabilities.defaults)
+        if options.stitch.N_d > 0:
+            check_frames(options, options.stitch.N_d)
+        return options
+
+    def _open(self) -> FedWork[np.ndarray, None]:
+        if self._clip is None:
+            raise BadOption("No clip is open.", "Call setup(source_path, output_path) first.")
+        return self._clip
+
+    def _put(self, features: np.ndarray) -> None:
+        self._open().put(features)
+
+    def _made(self, features: Iterator[np.ndarray], look: Callable[[], None]) -> None:
+        """The clip, on the thread that writes it."""
+        assert self._avatar is not None
+        avatar, options, path = self._avatar, self._options, Path(self.tmp_output_path)
+        rng = np.random.default_rng(options.motion.seed)
+        frames = self._engine.animate_features(avatar, features, options, rng, StageClock())
+        with VideoWriter(path, self._engine.canvas_size(avatar, options)) as writer:
+            for frame in frames:
+                look()
+                writer.write(frame.rgb)
+            if not writer.frames:
+                raise BadAudio(
+                    "The clip has no sound.", "Hand in features or windows between setup and close."
+                )
+
+
+class Wav2Feat:
+    """What is said in a recording, for `audio2motion_queue`."""
+
+    def __init__(self, engine: DittoEngine) -> None:
+        self._engine = engine
+
+    def wav2feat(
+        self, audio: np.ndarray, sr: int = SAMPLE_RATE, chunksize: Sequence[int] = _CHUNK
+    ) -> np.ndarray:  # fmt: skip
+        """Sound (n,) at 16 kHz -> features (frames, 1024). Raises BadAudio, BadOption."""
+        if sr != SAMPLE_RATE:
+            raise BadAudio(f"The sound has {sr} Hz, not {SAMPLE_RATE}.", "Load it with sr=16000.")
+        return self._engine.describe(_sound(audio), ChunkSize(*chunksize))
+
+
+class FeatureQueue:
+    """The way into the clip for features."""
+
+    def __init__(self, put: Callable[[np.ndarray], None]) -> None:
+        self._put = put
+
+    def put(self, features: np.ndarray | None) -> None:
+        """Features (n, 1024), a row a frame; None, upstream's end mark, changes nothing before `close`.
+
+        Raises BadAudio, and what has gone wrong with the clip meanwhile.
+        """
+        if features is None:
+            return
+        rows = np.asarray(features, np.float32)
+        if rows.ndim != 2 or rows.shape[1] != 1024 or not np.isfinite(rows).all():
+            raise BadAudio(f"Features have the shape (frames, 1024) and are finite, not {rows.shape}.")
+        if len(rows):
+            self._put(rows)
+
+
+def _sound(samples: np.ndarray) -> np.ndarray:
+    sound = np.asarray(samples, np.float32)
+    if sound.ndim != 1 or not np.isfinite(sound).all():
+        raise BadAudio(f"Sound is finite numbers in one row, not {sound.shape}.", "Load it in mono.")
+    return sound
