@@ -4,6 +4,7 @@
 pulling stops the work, and closing them leaves neither a thread nor a half-written file.
 """
 
+import math
 import time
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
@@ -13,13 +14,16 @@ from pathlib import Path
 import numpy as np
 
 from core.contracts import Engine, StageClock
+from core.errors import BadOption
 from core.media.audio import AudioLimits, open_audio
 from core.media.writer import VideoWriter
 from core.optimization.parallel_processing import close_upstream, overlap
+from core.option_table import check_frames
 from core.options import GenerationOptions
 from core.settings import Settings
 from core.types import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME, AudioChunk, Frame, RegisteredAvatar
 
+_UNSURE = 2  # frames by which the length that a file announces may be off
 CHUNK = 10 * SAMPLES_PER_FRAME  # 0.4 s: the first frame comes early, memory stays small
 
 
@@ -117,6 +121,8 @@ def clip(
     chunks = sound.chunks(CHUNK)
     heard = _Loudness(chunks, clock)
     expected = sound.duration_s * FPS if sound.duration_s else None
+    if expected:
+        check_frames(options, math.ceil(expected) + _UNSURE)
     opening: list[float] = []
     first = 0.0
     size = engine.canvas_size(avatar, options)
@@ -143,10 +149,19 @@ def clip(
         ffd_ms=1000 * (first - started),
         rtf=wall / heard.seconds,
         stages_ms={name: 1000 * seconds for name, seconds in clock.seconds.items()},
-        notes=avatar.notes + sound.notes,
+        notes=avatar.notes + sound.notes + _beyond(options, len(opening)),
         loudness=heard.values,
         opening=opening,
     )
+
+
+def _beyond(options: GenerationOptions, frames: int) -> tuple[str, ...]:
+    """A note where controls are meant for frames after the last one: the sound was shorter than announced."""
+    try:
+        check_frames(options, frames)
+    except BadOption as error:
+        return (error.message,)
+    return ()
 
 
 def _progress(done: int, expected: float | None, started: float) -> Progress:

@@ -30,8 +30,8 @@ class ChunkSize(NamedTuple):
 
     def checked(self) -> "ChunkSize":
         """Itself. Raises BadOption where no window can be made of it."""
-        if self.past < 0 or self.present < 1 or self.future < 0:
-            raise BadOption(f"chunksize {tuple(self)}: past and future must be 0 or more, present 1 or more.")
+        if self.past < 0 or self.present < 1 or self.future < 1:
+            raise BadOption(f"chunksize {tuple(self)}: past must be 0 or more, present and future 1 or more.")
         low, high = _FRAMES
         if not low <= sum(self) <= high:
             raise BadOption(f"chunksize {tuple(self)}: its sum must be {low} to {high} frames.")
