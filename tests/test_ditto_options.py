@@ -1,0 +1,173 @@
+"""Every option of Ditto acts: on the motion of the whole engine, with stand-in networks."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from core.atomic_components.windows import frame_count
+from core.contracts import warnings
+from core.engines.ditto.engine import DittoEngine
+from core.engines.ditto.registration import source_face, source_motion
+from core.engines.ditto.rules import Subject
+from core.option_table import OPTIONS, parse_options
+from core.option_values import MOTION_KEYS
+from core.talker import Session
+from core.types import RegisteredAvatar
+from tests.fakes import chunks_of
+from tests.test_ditto_engine import FEW, INSIGHTFACE, Counted, make_bench, portrait, sound
+
+COURSE = [[0.2] * 63, [0.6] * 63, [0.4] * 63]
+LIPS, EYES = [6, 12, 14, 17, 19, 20], [11, 13, 15, 16, 18]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[DittoEngine, dict[str, Counted]]]:
+    with pytest.MonkeyPatch.context() as patch:
+        folder: Path = tmp_path_factory.mktemp("files")
+        bench = make_bench(folder, patch, without={"blaze_face", "face_mesh"} | INSIGHTFACE)
+        engine = bench.engine()
+        yield engine, bench.opened
+        engine.close()
+
+
+@pytest.fixture(scope="module")
+def engine(made: tuple[DittoEngine, dict[str, Counted]]) -> DittoEngine:
+    return made[0]
+
+
+@pytest.fixture(scope="module")
+def avatar(engine: DittoEngine) -> RegisteredAvatar:
+    return engine.register(portrait(), parse_options({}).crop)
+
+
+@pytest.fixture
+def points(made: tuple[DittoEngine, dict[str, Counted]], avatar: RegisteredAvatar) -> Any:
+    engine, nets = made
+
+    def points(seconds: float = 0.6, **values: object) -> np.ndarray:
+        """The driving points of every frame before stitching, (n, 21, 3)."""
+        calls = nets["stitch_network"].calls
+        calls.clear()
+        count = len(list(session(engine, avatar, seconds, values)))
+        assert count == frame_count(len(sound(seconds)))
+        return np.concatenate([call["kp_driving"] for call in calls])
+
+    return points
+
+
+def session(engine: DittoEngine, avatar: RegisteredAvatar, seconds: float, values: dict[str, object]) -> Any:
+    options = parse_options({**FEW, **values})
+    return Session(engine, avatar, options).frames(chunks_of(sound(seconds), 6400))
+
+
+def motion(engine: DittoEngine, avatar: RegisteredAvatar, seconds: float, **values: object) -> np.ndarray:
+    """Rows of motion (n, 265)."""
+    options = parse_options({**FEW, **values})
+    subject = Subject(source_motion(avatar), source_face(avatar), avatar.is_image)
+    driving = engine.driving(subject, options, np.random.default_rng(0))
+    return np.stack(list(driving(chunks_of(sound(seconds), 6400))))[driving.lead :]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"overall_ctrl_info": {"delta_pitch": 9}}, {"overall_ctrl_info": '{"alpha_exp": 0}'},
+        {"delta_eye_arr": COURSE, "delta_eye_open_n": 10}, {"delta_eye_arr": COURSE},
+        {"online_mode": True}, {"online_mode": True, "low_latency": True},
+        {"online_mode": True, "overlap_v2": 70}, {"N_d": 8, "fade_out": 4},
+        {"emo": [[0.5] * 8]}, {"emo": [[0.0] * 8] * 3 + [[1.0] * 8]},
+        {"corrected_controls": True, "overall_ctrl_info": {"alpha_yaw": 0.5}},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_options_act(points: Any, values: dict[str, object]) -> None:
+    assert np.abs(points() - points(**values)).max() > 1e-4
+
+
+def test_corrected_controls(points: Any, avatar: RegisteredAvatar) -> None:
+    """Upstream multiplies logits, which hardly turns a head, and gives the whole expression to the voice."""
+
+    def turned(**values: object) -> float:
+        return float(np.abs(points(overall_ctrl_info={"alpha_yaw": 0.5}, **values) - points(**values)).max())
+
+    assert turned(corrected_controls=True) != pytest.approx(turned(), rel=0.05)
+    silent = {"overall_ctrl_info": {"vad_alpha": 0}, "use_d_keys": "exp", "drive_eye": True}
+    apart = np.abs(points(use_d_keys="exp", drive_eye=True) - points(**silent)).max((0, 2))
+    lips = np.abs(points(use_d_keys="exp", drive_eye=True) - points(**silent, corrected_controls=True)).max(
+        (0, 2)
+    )
+    assert apart[LIPS].min() > 1e-4 and apart[EYES].min() > 1e-4
+    assert lips[LIPS].min() > 1e-4 and lips[EYES].max() < 1e-6
+
+
+def test_chunks_are_heard_as_asked(
+    made: tuple[DittoEngine, dict[str, Counted]], avatar: RegisteredAvatar
+) -> None:  # fmt: skip
+    engine, nets = made
+    for chunk, length in (((3, 5, 2), 6480), ("2,5,1", 5200), ([5, 5, 3], 8400)):
+        nets["hubert"].calls.clear()
+        motion(engine, avatar, 0.4, chunksize=chunk)
+        assert {len(call["input_values"][0]) for call in nets["hubert"].calls} == {length}
+
+
+def test_limits_hold(engine: DittoEngine, avatar: RegisteredAvatar) -> None:
+    free = motion(engine, avatar, 0.4)
+    rows = [np.full(265, -0.1), np.full(265, 0.1), np.zeros(265), np.zeros(265)]
+    held = motion(engine, avatar, 0.4, v_min_max_for_clip=np.stack(rows))
+    np.testing.assert_allclose(held, free.clip(-0.1, 0.1), atol=1e-6)
+    assert np.abs(free).max() > 0.3
+
+
+def test_a_reset_keeps_what_it_shall(engine: DittoEngine, avatar: RegisteredAvatar) -> None:
+    free = motion(engine, avatar, 4.0, fix_kp_cond=1)
+    kept = motion(engine, avatar, 4.0, fix_kp_cond=1, fix_kp_cond_dim=(0, 202))
+    whole = motion(engine, avatar, 4.0, fix_kp_cond=1, fix_kp_cond_dim=[0, 265])
+    never = motion(engine, avatar, 4.0)
+    np.testing.assert_array_equal(whole, never)
+    assert np.abs(free[80:] - kept[80:]).max() > 1e-3 < np.abs(never[80:] - kept[80:]).max()
+
+
+def test_another_character(points: Any, avatar: RegisteredAvatar) -> None:
+    """The motion model is told of it, and its size scales the motion."""
+    arrays = avatar.arrays
+    own = {
+        "x_s_info_lst": [{name: arrays[f"x.{name}"] for name in ("scale", *MOTION_KEYS)}],
+        "eye_open_lst": [arrays["eye_open"]], "eye_ball_lst": [arrays["eye_ball"]], "sc": arrays["sc"],
+    }  # fmt: skip
+    np.testing.assert_allclose(points(ch_info=own), points(), atol=1e-5)
+    own["x_s_info_lst"][0]["scale"] = 2 * own["x_s_info_lst"][0]["scale"]
+    assert np.abs(points(ch_info=own) - points()).max() > 1e-3
+
+
+def test_a_planned_length_lets_the_end_fade_without_waiting(points: Any) -> None:
+    whole = points(fade_out=4, fade_type="s", drive_eye=False)
+    planned = points(fade_out=4, fade_type="s", drive_eye=False, N_d=15)
+    np.testing.assert_array_equal(whole, planned)
+    short = points(fade_out=4, fade_type="s", drive_eye=False, N_d=8)
+    assert np.abs(short[7:] - short[7]).max(0)[LIPS].max() < np.abs(whole[:11] - whole[0]).max(0)[LIPS].max()
+
+
+def test_blinks_are_laid_out_for_the_planned_length(points: Any) -> None:
+    plain = points(delta_eye_arr=COURSE, delta_eye_open_n=-1)
+
+    def shut(**values: object) -> list[int]:
+        made = points(delta_eye_arr=COURSE, delta_eye_open_n=4, **values)
+        return np.flatnonzero(np.abs(made - plain).max((1, 2)) > 1e-4).tolist()
+
+    assert shut() == [5, 6, 12, 13]
+    assert shut(N_d=10) == [5, 6], "none begins so late that the gap behind it would not fit"
+
+
+def test_what_needs_something_else_is_told(engine: DittoEngine) -> None:
+    def told(**values: object) -> tuple[str, ...]:
+        return warnings(engine, values, parse_options(values), True)
+
+    assert told(delta_eye_open_n=30) == ("Option 'delta_eye_open_n' has no effect without 'delta_eye_arr'.",)
+    assert told(fix_kp_cond_dim=(0, 202)) == (
+        "Option 'fix_kp_cond_dim' has no effect without 'fix_kp_cond'.",
+    )
+    assert told(delta_eye_open_n=30, delta_eye_arr=COURSE, fix_kp_cond=1, fix_kp_cond_dim=(0, 202)) == ()
+    assert engine.capabilities.acts_on == set(OPTIONS) - {"render_size"}
