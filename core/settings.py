@@ -19,6 +19,9 @@ class Settings(BaseSettings):
     home: Path = Field(Path("~/.cache/visavis"), description="avatars, results and uploads")
     engine: str = Field("auto", description="engine the doors start with")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where Ditto runs: auto, cpu or cuda")
+    precision: Literal["fp32", "fp16", "bf16"] = Field(
+        "fp32", description="of Ditto's PyTorch networks; half the numbers' size on a GPU, not equal any more"
+    )
     models: Path | None = Field(
         None, description="folder of Ditto's checkpoints (none: `./checkpoints`, or the Hugging Face cache)"
     )

@@ -11,13 +11,13 @@ from core.atomic_components.blinks import blink_schedule
 from core.atomic_components.keypoints import degrees, join_vector, transform_keypoints
 from core.atomic_components.motion_stitch import DRIVEN, MotionStitch, StitchRules
 from core.atomic_components.putback import find_place, put_back
-from core.options import FrameControl
-from scripts.parity import flows, steps, tables
+from core.option_values import FrameControl
+from scripts.parity import auxiliary, flows, steps, tables
 from scripts.parity.findings import Kit, Result, run
 from scripts.parity.kit import x_info
-from tests.ditto import GOLDEN, Arrays, golden, stitching
+from tests.ditto import GOLDEN, Arrays, golden, salt, stitching
 
-KIT = Kit("shared", GOLDEN, None, {"stitch_network": stitching()}.__getitem__)
+KIT = Kit(salt(), GOLDEN, None, {"stitch_network": stitching()}.__getitem__)
 
 
 @pytest.mark.parametrize(
@@ -28,10 +28,11 @@ KIT = Kit("shared", GOLDEN, None, {"stitch_network": stitching()}.__getitem__)
         ("steps_condition", steps.condition, 19),
         ("steps_smooth_source", steps.smooth_source, 24),
         ("steps_audio2motion_offline", steps.audio2motion, 30),
-        ("steps_motion_stitch", steps.motion_stitch, 70),
+        ("steps_motion_stitch", steps.motion_stitch, 87),
         ("steps_putback", steps.putback, 1),
-        ("steps_offline_motion", flows.offline_motion, 12),
-        ("steps_online_motion", flows.online_motion, 20),
+        ("steps_offline_motion", flows.offline_motion, 28),
+        ("steps_online_motion", flows.online_motion, 35),
+        ("steps_crop", auxiliary.crop, 16),
     ],
 )
 def test_stage_gives_upstreams_numbers(

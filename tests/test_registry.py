@@ -49,6 +49,7 @@ class FakeDitto(FakeEngine):
         files: Mapping[str, Path],
         identity: str,
         device: str,
+        precision: str,
         threads: int,
         config: object = None,
     ) -> None:
@@ -56,6 +57,7 @@ class FakeDitto(FakeEngine):
         if self.broken:
             raise CorruptCheckpoint("decoder.pth is broken.")
         self.loaded, self.identity, self.device, self.closed = dict(files), identity, device, 0
+        self.precision = precision
         assert threads >= 1
         self.made.append(self)
 
@@ -383,3 +385,11 @@ def test_an_engine_that_is_ready_too_late_is_closed(
     threading.Timer(0.2, begun.set).start()
     work.close()
     assert late.closed == 1 and studio.engine is not late
+
+
+@pytest.mark.parametrize(("runtime", "precision"), [("pth", "bf16"), ("onnx", "fp32")])
+def test_precision_is_torchs(tmp_path: Path, runtime: str, precision: str) -> None:
+    """An ONNX file has its own."""
+    files = {"lmdm": tmp_path / f"lmdm.{runtime}"}
+    engine = start._engine(Settings(precision="bf16"), files, "made up", "cuda")
+    assert engine.precision == precision

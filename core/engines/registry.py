@@ -57,7 +57,7 @@ def _ditto(settings: Settings, report: "Report | None") -> Running:
 
     choice = start.choose(settings)
     engine = start.start(settings, choice, report or silent)
-    return Running(engine, choice.reason, choice.variant, choice.device)
+    return Running(engine, choice.reason, choice.variant, choice.device, engine.precision)
 
 
 ENGINES: dict[str, Callable[[Settings, "Report | None"], Running]] = {LITE: _lite, DITTO: _ditto}
@@ -84,7 +84,7 @@ def start_published(settings: Settings, cfg_pkl: Path, data_root: Path) -> Runni
     from core.engines.ditto import start
 
     engine, choice = start.start_published(settings, cfg_pkl, data_root)
-    return Running(engine, choice.reason, choice.variant, choice.device)
+    return Running(engine, choice.reason, choice.variant, choice.device, engine.precision)
 
 
 def _best(settings: Settings, report: "Report | None", later: bool) -> Running:

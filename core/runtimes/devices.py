@@ -11,6 +11,10 @@ from core.native import import_native
 
 Precision = Literal["fp32", "fp16", "bf16"]
 Runtime = Literal["onnx", "torch"]
+LESS_MEMORY = (
+    "Close other programs; on a GPU set VISAVIS_PRECISION=fp16 or VISAVIS_DEVICE=cpu, else lower "
+    "template_n_frames or max_size."
+)
 _DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from core.errors import ComputeError, CorruptCheckpoint, EngineUnavailable, OutOfMemory
 from core.native import import_native
 from core.networks import NetworkSpec, Port
+from core.runtimes.devices import LESS_MEMORY
 from core.runtimes.files import require_file
 from core.runtimes.onnx_rewrite import CUSTOM_OP, standard_operators
 from core.runtimes.ports import VERIFY, fits, inputs_of, misfit, outputs_of, slim
@@ -27,7 +28,6 @@ _FOREIGN = (  # everything ONNX Runtime raises; they have no base of their own
 _OUT_OF_MEMORY = ("bad_alloc", "allocate memory", "out of memory", "bad allocation", "alloc_failed")
 _TYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(double)": "float64",
           "tensor(int64)": "int64", "tensor(int32)": "int32"}  # fmt: skip
-_LESS = "Close other programs, or choose the device cpu."
 _CUDA, _CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 
 
@@ -182,11 +182,11 @@ def _translated(name: str, kind: type[CorruptCheckpoint | ComputeError], doing: 
     try:
         yield
     except MemoryError as error:
-        raise OutOfMemory(f"{name}: no memory left while {doing}.", _LESS) from error
+        raise OutOfMemory(f"{name}: no memory left while {doing}.", LESS_MEMORY) from error
     except _FOREIGN as error:
         text = str(error)
         if any(words in text.lower() for words in _OUT_OF_MEMORY):
-            raise OutOfMemory(f"{name}: no memory left while {doing}.", _LESS) from error
+            raise OutOfMemory(f"{name}: no memory left while {doing}.", LESS_MEMORY) from error
         hint = (
             "Fetch it again (python model_manager.py download), or update onnxruntime."
             if kind is CorruptCheckpoint

@@ -9,7 +9,7 @@ import torch
 
 from core.errors import ComputeError, EngineUnavailable, OutOfMemory
 from core.networks import LMDM, STITCH_NETWORK, NetworkSpec
-from core.runtimes.devices import Precision
+from core.runtimes.devices import LESS_MEMORY, Precision
 from core.runtimes.ports import inputs_of, outputs_of
 
 log = logging.getLogger(__name__)
@@ -65,7 +65,6 @@ def _translated(name: str, doing: str) -> Iterator[None]:
     except (RuntimeError, MemoryError) as error:  # torch.OutOfMemoryError is a RuntimeError
         text = str(error).lower()
         if isinstance(error, MemoryError) or any(words in text for words in _OUT_OF_MEMORY):
-            raise OutOfMemory(
-                f"{name}: no memory left while {doing}.", "Close other programs, or choose the device cpu."
-            ) from error
+            torch.cuda.empty_cache()  # what this run had goes back, so that the next one finds room
+            raise OutOfMemory(f"{name}: no memory left while {doing}.", LESS_MEMORY) from error
         raise ComputeError(f"{name}: failed while {doing}: {str(error).splitlines()[0][:300]}") from error

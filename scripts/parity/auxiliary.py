@@ -19,8 +19,8 @@ from core.media.audio import AudioLimits, read_audio
 from core.media.image import ImageLimits, read_image
 from core.options import Crop
 from core.types import AudioChunk, AvatarSource
+from scripts.parity.clip import StubHubert
 from scripts.parity.findings import BLOB, CROPPED, MATRIX, STEP, Kit, Result
-from scripts.parity.flows import StubHubert
 from scripts.parity.kit import Arrays, draw
 
 EYES = {106: ((33, 35, 40, 39), (87, 89, 94, 93)), 203: ((0, 6, 12, 18), (24, 30, 36, 42))}
@@ -172,6 +172,12 @@ def crop(kit: Kit) -> Iterator[Result]:
         yield Result(f"{case['key']}.M_o2c", placed.source_to_crop, MATRIX)
         yield Result(f"{case['key']}.M_c2o", placed.crop_to_source, MATRIX)
         yield Result(f"{case['key']}.img_crop", cut(golden.arrays["img"], placed), CROPPED)
+        rect = [*placed.centre, placed.side, placed.side, placed.angle]
+        told = 5 if how.get("flag_do_rot", True) else 4  # upstream tells a turn that the crop has not, too
+        yield Result(f"{case['key']}.rect", np.array(rect[:told]), MATRIX, slice(told))
+        if how.get("pt_crop_flag", True):
+            moved = points @ placed.source_to_crop[:2, :2].T + placed.source_to_crop[:2, 2]
+            yield Result(f"{case['key']}.pt_crop", moved, MATRIX)
 
 
 def eye(kit: Kit) -> Iterator[Result]:
@@ -208,3 +214,6 @@ def audio_load(kit: Kit) -> Iterator[Result]:
     yield Result("len", np.array(len(samples)), STEP)
     yield Result("samples", samples[golden.meta["samples_start"] :: golden.meta["samples_step"]], STEP)
     yield Result("head", samples[slice(*golden.meta["head"])], STEP)
+    exact = samples.astype(np.float64)
+    stats = [exact.mean(), exact.std(), np.linalg.norm(exact), exact.min(), exact.max()]
+    yield Result("stats", np.array(stats), STEP)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from core.atomic_components.audio2motion import motion_rows
+from core.atomic_components.audio2motion import MotionRules
 from core.atomic_components.condition import ConditionRows, Face
 from core.atomic_components.keypoints import join_vector, split_vector
 from core.atomic_components.loop import mirror_index
@@ -17,10 +17,10 @@ from core.aux_models.hubert import ChunkSize, Hubert
 from core.engines.ditto.driving import Driving
 from core.engines.ditto.face_renderer import FaceRenderer
 from core.engines.ditto.motion_model import MotionModel
-from core.options import FrameControl
 from core.types import AudioChunk
-from scripts.parity.findings import COMPOSITE, FRAME, FRAME_ROWS, MOTION, NETWORK, Kit, Result
-from scripts.parity.flows import StubHubert
+from scripts.parity.clip import StubHubert, control_of
+from scripts.parity.findings import COMPOSITE, EXACT, FRAME, FRAME_ROWS, MOTION, NETWORK, Kit, Result
+from scripts.parity.flows import source_rows
 from scripts.parity.kit import audio, draw, x_info
 from scripts.parity.steps import emotions, eye_balls, eyes_open, motion_rules, stacked, stitch_rules
 
@@ -52,10 +52,10 @@ def online_image(kit: Kit) -> Iterator[Result]:
 class _Source:
     """The kit's made-up portrait of one case."""
 
-    def __init__(self, key: str, frames: int) -> None:
+    def __init__(self, key: str, frames: int, smooth: int) -> None:
         self.key, self.frames = key, frames
         raw = stacked([x_info(f"{key}/{i}", logit=1.0) for i in range(frames)])
-        smooth = 13 if frames > 1 else 1
+        smooth = smooth if frames > 1 else 1
         self.motion = {name: centred_mean(rows, smooth) for name, rows in raw.items()}
         eye_open, eye_ball = (
             np.concatenate([make(f"{key}/{i}/{part}") for i in range(frames)])
@@ -74,49 +74,49 @@ class _Source:
 def _run(kit: Kit, stem: str) -> Iterator[Result]:
     golden = kit.golden(stem)
     case = golden.meta
-    source = _Source(f"{kit.salt}/src/e2e_{case['tag']}", case["src_frames"])
-    every = np.stack(list(_motion(kit, case, source)))
-    rows = every[case["kwargs"]["overlap_v2"] :] if case["mode"] == "online" else every
+    smooth = case["kwargs"].get("smo_k_s", 13)
+    source = _Source(f"{kit.salt}/src/e2e_{case['tag']}", case["src_frames"], smooth)
+    rules = motion_rules(case["kwargs"], case["mode"] == "online")
+    every = np.stack(list(_motion(kit, case, source, rules)))
+    rows = every[rules.overlap :] if rules.online else every
     count = len(rows)  # upstream goes on with what it made of the padding
     points, x_s = _points(kit, case, source, every[0], rows)
     yield Result("drv", rows[_DRV], MOTION, slice(count))
     yield Result("x_d", points, MOTION, slice(count))
     yield Result("x_s", x_s[:1], MOTION)
+    yield Result("frame_idx", source_rows(source.frames, count), EXACT, slice(count))
     frames = [frame for frame in case["frames"] if f"frame{frame}.composite" in golden.arrays]
     yield from _frames(kit, golden.arrays, source, x_s, frames)
 
 
-def _motion(kit: Kit, case: Mapping[str, Any], source: _Source) -> Iterator[np.ndarray]:
+def _motion(kit: Kit, case: Mapping[str, Any], source: _Source, rules: MotionRules) -> Iterator[np.ndarray]:
     given = case["kwargs"]
-    online = case["mode"] == "online"
     steps = case["sampling_timesteps"]
     noise = _DrawnNoise(f"{kit.salt}/noise/e2e_{case['tag']}", steps)
     model = MotionModel(kit.networks("lmdm"), steps, noise)
-    conditions = ConditionRows(source.face, emotions(given.get("emo", 4)))
+    conditions = ConditionRows(source.face, emotions(given.get("emo", 4)), given.get("eye_f0_mode", False))
     first = join_vector({name: value[:1] for name, value in source.motion.items()})
-    rules = motion_rules(given, online)
-    if online:
-        sound = audio(f"{kit.salt}/e2e/audio", case["audio_samples"])
-        chunk = ChunkSize(*case["chunksize"])
-        driving = Driving(Hubert(StubHubert()), conditions, model, first, rules, chunk)
-        yield from driving([AudioChunk(sound, 0)])
-        return
+    chunk = ChunkSize(*case["chunksize"] or ())
+    driving = Driving(Hubert(StubHubert()), conditions, model, first, rules, chunk)
+    if rules.online:
+        return driving([AudioChunk(audio(f"{kit.salt}/e2e/audio", case["audio_samples"]), 0)])
     kind = "img" if source.frames == 1 else "vid"
     features = np.float32(0.5) * draw(f"{kit.salt}/e2e/feat_{kind}", (case["total"], 1024))
-    for piece in motion_rows([conditions(features, 0)], first, model, rules):
-        yield from piece
+    return driving.of_features([features])
 
 
 def _points(
     kit: Kit, case: Mapping[str, Any], source: _Source, first: np.ndarray, rows: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Driving points of every frame (n, 21, 3), source points of every source frame."""
-    given = dict(case["kwargs"])
+    given = case["kwargs"]
     deltas = np.float32(0.02) * draw(f"{kit.salt}/e2e/delta_eye", (15, 63))
     rules = stitch_rules(given, source.frames > 1, deltas, random.Random(case["random_seed"]))
-    stage = MotionStitch(source.motion, rules, kit.networks("stitch_network"))
-    stage.start_from(split_vector(first))
-    both = [stage(split_vector(row), i, FrameControl()) for i, row in enumerate(rows)]
+    stitching = kit.networks("stitch_network") if given.get("flag_stitching", True) else None
+    stage = MotionStitch(source.motion, rules, stitching)
+    if case["mode"] == "online":
+        stage.start_from(split_vector(first))
+    both = [stage(split_vector(row), i, control_of(case, i, len(rows))) for i, row in enumerate(rows)]
     x_s, x_d = (np.concatenate(points) for points in zip(*both, strict=True))
     return x_d, x_s[: source.frames]
 

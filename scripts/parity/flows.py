@@ -1,139 +1,32 @@
 """Sound to moving keypoints as a whole, offline and online, with the kit's stand-ins for the networks."""
 
-import random
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from core.atomic_components.condition import ConditionRows, Face
-from core.atomic_components.controls import fade_alpha
-from core.atomic_components.keypoints import join_vector, split_vector
-from core.atomic_components.motion_stitch import MotionStitch
-from core.atomic_components.smooth import centred_mean
-from core.aux_models.hubert import ChunkSize, Hubert
-from core.contracts import Network
-from core.engines.ditto.driving import WINDOW, Driving
-from core.options import FrameControl
-from core.types import SAMPLES_PER_FRAME, AudioChunk
-from scripts.parity.findings import STEP, Kit, Result
-from scripts.parity.kit import Arrays, audio, stub_hubert, x_info
-from scripts.parity.steps import (
-    StubMotion,
-    emotions,
-    eye_balls,
-    eyes_open,
-    motion_rules,
-    stacked,
-    stitch_rules,
-)  # fmt: skip
+from core.atomic_components.audio2motion import WINDOW
+from core.atomic_components.loop import mirror_index
+from scripts.parity.clip import Clip
+from scripts.parity.findings import EXACT, STEP, Kit, Result
+from scripts.parity.kit import Arrays, audio
 
 _DRV = (slice(None, None, 4), slice(None, None, 7))  # what is kept of the driving vectors
-_MADE_UP = frozenset(("emo", "v_min_max_for_clip"))  # arrays that the kit uses and does not hold
-
-
-class StubHubert:
-    def __call__(self, arrays: Mapping[str, np.ndarray]) -> Arrays:
-        return {"encoding_out": stub_hubert(arrays["input_values"][0])}
-
-    def close(self) -> None: ...
-
-
-class Clip:
-    """One case: its source, its sound, and what became of them."""
-
-    def __init__(self, key: str, sound: np.ndarray, case: Mapping[str, Any], eye_deltas: np.ndarray | None):
-        given = case.get("kwargs", {})
-        self.online = bool(given.get("online_mode", True)) and not case.get("offline", False)
-        self.conditions: list[np.ndarray] = []
-        self.last_rows = np.zeros(0)
-        frames = case.get("src_frames", 1)
-        raw = stacked([x_info(f"{key}/{i}") for i in range(frames)])
-        smooth = given.get("smo_k_s", 13) if frames > 1 else 1
-        source = {name: centred_mean(rows, smooth) for name, rows in raw.items()}
-        eye_open, eye_ball = (
-            np.concatenate([make(f"{key}/{i}/{part}") for i in range(frames)])
-            for part, make in (("eo", eyes_open), ("eb", eye_balls))
-        )
-        face = Face(eye_open, eye_ball, raw["kp"][0])
-        rows = ConditionRows(face, emotions(given.get("emo", 4)), given.get("eye_f0_mode", False))
-        rules = motion_rules(given, self.online)
-        first = join_vector({name: value[:1] for name, value in source.items()})
-        chunk = ChunkSize(*case.get("chunksize", (3, 5, 2)))
-        self._stub = StubMotion(self.conditions)
-        hubert: Network = StubHubert()
-        self.driving = Driving(Hubert(hubert), rows, self._predict, first, rules, chunk)
-        beyond = len(sound) - chunk.samples + chunk.past * SAMPLES_PER_FRAME
-        self.complete_windows = max(0, 1 + beyond // (chunk.present * SAMPLES_PER_FRAME))
-        self.sound = _fed(sound, chunk) if self.online else iter([AudioChunk(sound, 0)])
-        self._source, self._case, self._eye_deltas = source, case, eye_deltas
-
-    def _predict(self, condition: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        self.last_rows = rows
-        return self._stub(condition, rows)
-
-    def run(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """First row of all (265,), the clip's rows (n, 265), source and driving points (n, 21, 3)."""
-        every = np.stack(list(self.driving(self.sound)))
-        rows = every[self.driving.lead :]
-        given = self._case.get("kwargs", {})
-        rng = random.Random(self._case.get("python_random_seed"))
-        is_video = len(self._source["exp"]) > 1
-        stitch_rules(given, is_video, self._eye_deltas, rng)  # upstream draws blinks for a clip without end
-        counted = {"N_d": len(rows), **given}
-        stage = MotionStitch(
-            self._source, stitch_rules(counted, is_video, self._eye_deltas, rng), None
-        )  # fmt: skip
-        stage.start_from(split_vector(every[0]))
-        points = [stage(split_vector(row), i, self._control(i, len(rows))) for i, row in enumerate(rows)]
-        x_s, x_d = (np.concatenate(part) for part in zip(*points, strict=True))
-        return every[0], rows, x_s, x_d
-
-    def emitted(self) -> list[int]:
-        """Frames of the clip that come out after each window of sound, and at last those after the end."""
-        counts = [0]
-
-        def fed() -> Iterator[AudioChunk]:
-            for number, chunk in enumerate(self.sound):
-                if number:
-                    counts.append(0)
-                yield chunk
-            counts.append(0)
-
-        for number, _ in enumerate(self.driving(fed())):
-            if number >= self.driving.lead:
-                counts[-1] += 1
-        return counts
-
-    def _control(self, index: int, count: int) -> FrameControl:
-        given = self._case.get("kwargs", {}).get("ctrl_info", {})
-        if isinstance(given, list):
-            given = {str(i): control for i, control in enumerate(given)}
-        control = dict(given.get(str(index), {}))
-        fades = self._case.get("setup_Nd") or {}
-        alpha = fade_alpha(index, count, fades.get("fade_in", -1), fades.get("fade_out", -1))
-        return FrameControl(**control if alpha == 1 else control | {"fade_alpha": alpha})
-
-
-def _fed(sound: np.ndarray, chunk: ChunkSize) -> Iterator[AudioChunk]:
-    """The sound as far as upstream's caller has handed it in with each of its windows."""
-    start, end = 0, chunk.samples - chunk.past * SAMPLES_PER_FRAME
-    while start < len(sound):
-        yield AudioChunk(sound[start:end], start)
-        start, end = end, end + chunk.present * SAMPLES_PER_FRAME
 
 
 def offline_motion(kit: Kit) -> Iterator[Result]:
+    """Upstream's offline class, in its own mode and in the online one."""
     golden = kit.golden("steps_offline_motion")
     for name, case in golden.meta["cases"].items():
-        if case["kwargs"].get("online_mode"):
-            continue  # a mode that the published class offers and cannot finish
         key = f"{kit.salt}/src/v{case['src_frames']}"
         sound = audio(f"{kit.salt}/aud/off_{name}", case["samples"])
-        clip = Clip(key, sound, {**case, "offline": True}, golden.arrays.get("delta_eye_arr"))
+        clip = Clip(key, sound, case, _held(golden.arrays), streaming=False)
         _, rows, _, x_d = clip.run()
         yield Result(f"{name}.drv", rows[_DRV], STEP)
         yield Result(f"{name}.x_d", x_d[:: case["stride"]], STEP)
+        yield Result(f"{name}.frame_idx", source_rows(clip.frames, len(rows)), EXACT)
+        made, calls = np.array(len(clip.conditions)), np.array(case["lmdm_calls"])
+        yield Result(f"{name}.lmdm_calls", made, EXACT, theirs=calls)
 
 
 def online_motion(kit: Kit) -> Iterator[Result]:
@@ -142,14 +35,14 @@ def online_motion(kit: Kit) -> Iterator[Result]:
     golden = kit.golden("steps_online_motion")
     for name, case in golden.meta["cases"].items():
         if name.startswith("var_"):
-            if case["kwargs"].get("online_mode") is not False:
-                yield from _variant(kit, name, case)
+            yield from _variant(kit, name, case, _held(golden.arrays))
             continue
         overlap, chunk, samples = (int(part.lstrip("ovcn")) for part in name.split("_"))
         made = {"kwargs": {"overlap_v2": overlap}, "chunksize": [int(digit) for digit in str(chunk)]}
-        clip = Clip(f"{kit.salt}/src/img", audio(f"{kit.salt}/aud/{samples}", samples), made, None)
+        sound = audio(f"{kit.salt}/aud/{samples}", samples)
+        clip = Clip(f"{kit.salt}/src/img", sound, made, {}, streaming=True)
         first, rows, x_s, x_d = clip.run()
-        lost = max(0, WINDOW - 2 * overlap)
+        lost = lost_frames(clip)
         drv, points = rows[lost:][_DRV], x_d[lost :: case["stride"]]
         yield Result(f"{name}.d0", first, STEP)
         yield Result(f"{name}.drv", drv, STEP, slice(len(drv)))
@@ -157,14 +50,44 @@ def online_motion(kit: Kit) -> Iterator[Result]:
         yield Result(f"{name}.x_s", x_s[:1], STEP)
 
 
-def _variant(kit: Kit, name: str, case: Mapping[str, Any]) -> Iterator[Result]:
-    given = case["kwargs"]
-    if any(given.get(key) == "array" for key in _MADE_UP):
-        return
+def _variant(kit: Kit, name: str, case: Mapping[str, Any], held: Arrays) -> Iterator[Result]:
+    """Upstream's online class with other options."""
     key = f"{kit.salt}/src/v{case['src_frames']}"
     sound = audio(f"{kit.salt}/aud/{name.removeprefix('var_')}", case["samples"])
-    clip = Clip(key, sound, case, None)
+    clip = Clip(key, sound, case, held, streaming=True)
     _, _, _, x_d = clip.run()
+    points = x_d[lost_frames(clip) :]
+    count = len(points)
     yield Result(f"{name}.kp_cond_per_clip", np.stack(clip.conditions)[:, ::5], STEP)
     yield Result(f"{name}.cond_last_clip", clip.last_rows[::8, ::9], STEP)
-    yield Result(f"{name}.x_d", x_d, STEP, slice(len(x_d)))
+    yield Result(f"{name}.x_d", points, STEP, slice(count))
+    yield Result(f"{name}.frame_idx", source_rows(clip.frames, count), EXACT, slice(count))
+    if clip.online and not lost_frames(clip):
+        theirs = cut_to(case["emitted"], case["num_f"])
+        full = clip.complete_windows  # the others are padded there, and here the sound has ended
+        again = Clip(key, sound, case, held, streaming=True)
+        ours = np.array(again.emitted()[:full])
+        yield Result(f"{name}.emitted", ours, EXACT, theirs=np.array(theirs[:full]))
+
+
+def _held(arrays: Mapping[str, np.ndarray]) -> Arrays:
+    """The arrays that cases name."""
+    return {key.removeprefix("variants."): array for key, array in arrays.items()}
+
+
+def source_rows(frames: int, count: int) -> np.ndarray:
+    """Which of the source's frames each of the clip's shows."""
+    return np.array([mirror_index(i, frames) for i in range(count)])
+
+
+def lost_frames(clip: Clip) -> int:
+    """Frames at the start that upstream never gives out."""
+    return max(0, WINDOW - 2 * clip.driving.rules.overlap) if clip.online else 0
+
+
+def cut_to(numbers: list[int], total: int) -> list[int]:
+    """As many of the frames as there are."""
+    out: list[int] = []
+    for number in numbers:
+        out.append(min(number, total - sum(out)))
+    return out

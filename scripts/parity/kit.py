@@ -166,7 +166,8 @@ class Golden:
     def share(self, name: str, whole: np.ndarray) -> float:
         """The share of the stored values that differ at all; the shapes must be the same."""
         key = name if name in self.arrays else f"{name}.sub"
-        return float((self.as_stored(name, whole)[key] != self.arrays[key]).mean())
+        differ = self.as_stored(name, whole)[key] != self.arrays[key]
+        return float(differ.mean()) if differ.size else 0.0
 
     def peak(self, name: str) -> float:
         """The largest magnitude in the whole array."""

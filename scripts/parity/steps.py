@@ -19,8 +19,8 @@ from core.atomic_components.keypoints import (
 from core.atomic_components.motion_stitch import DRIVEN, MotionStitch, StitchRules
 from core.atomic_components.putback import find_place, put_back, soft_mask
 from core.atomic_components.smooth import centred_mean
-from core.options import FrameControl
-from scripts.parity.findings import COMPOSITE, STEP, Kit, Result
+from core.option_values import FrameControl
+from scripts.parity.findings import COMPOSITE, EXACT, STEP, Kit, Result
 from scripts.parity.kit import Arrays, draw, indices, stub_lmdm, x_info
 
 
@@ -158,6 +158,13 @@ def motion_stitch(kit: Kit) -> Iterator[Result]:
         ]
         yield Result(f"{name}.x_d", np.concatenate([x_d for _, x_d in frames]), STEP)
         yield Result(f"{name}.x_s", np.concatenate([x_s for x_s, _ in frames[: len(source["exp"])]]), STEP)
+    for number, case in enumerate(golden.meta["blink_idx"]):
+        rng = random.Random(case["random_seed"])
+        places = blink_schedule(case["N"], case["blink_n"], case["open_n"], rng)
+        starts = np.flatnonzero(places == 1)
+        yield Result(f"blink{number}.starts", starts, EXACT, theirs=np.array(case["starts"]))
+        if case["idx"] is not None:
+            yield Result(f"blink{number}.idx", places, EXACT, theirs=np.array(case["idx"]))
 
 
 def stacked(rows: Sequence[Arrays]) -> Arrays:

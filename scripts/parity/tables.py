@@ -8,8 +8,9 @@ from core.atomic_components.loop import mirror_index
 from core.atomic_components.windows import frame_count
 from core.engines.ditto.driving import WINDOW
 from core.media.image import fit_size
+from scripts.parity.clip import Clip
 from scripts.parity.findings import Kit
-from scripts.parity.flows import Clip
+from scripts.parity.flows import cut_to
 from scripts.parity.kit import audio
 
 
@@ -30,22 +31,16 @@ def online_flow(kit: Kit) -> Iterator[Entry]:
         samples, overlap = case["samples"], case["overlap_v2"]
         key = f"overlap {overlap} chunk {case['chunksize']} samples {samples}"
         made = {"kwargs": {"overlap_v2": overlap}, "chunksize": case["chunksize"]}
-        clip = Clip(f"{kit.salt}/src/img", audio(f"{kit.salt}/aud/{samples}", samples), made, None)
+        clip = Clip(
+            f"{kit.salt}/src/img", audio(f"{kit.salt}/aud/{samples}", samples), made, {}, streaming=True
+        )
         emitted = clip.emitted()
         yield Entry(f"{key}: frames", sum(emitted), case["num_f"])
         yield Entry(f"{key}: calls", len(clip.conditions), case["lmdm_calls"])
         if 2 * overlap >= WINDOW:
-            theirs = _cut(case["emitted_after_chunk"], case["num_f"])
+            theirs = cut_to(case["emitted_after_chunk"], case["num_f"])
             full = clip.complete_windows  # the others are padded there, and here the sound has ended
             yield Entry(f"{key}: order", emitted[:full], theirs[:full])
-
-
-def _cut(numbers: list[int], total: int) -> list[int]:
-    """As many of the frames as there are."""
-    out: list[int] = []
-    for number in numbers:
-        out.append(min(number, total - sum(out)))
-    return out
 
 
 def ctrl_info(kit: Kit) -> Iterator[Entry]:

@@ -57,6 +57,7 @@ class DittoEngine:
         threads: int = 1,
         config: DittoConfig | None = None,
     ) -> None:
+        self.precision = precision
         self._settings, self._identity = settings, f"{identity} {precision}"
         if config is None and CONFIG in files:
             config = read_published(files[CONFIG])

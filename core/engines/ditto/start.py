@@ -16,7 +16,7 @@ from core.engines.ditto.config_file import NO_SECTIONS, backend_of, find_file, r
 from core.engines.ditto.engine import DittoEngine
 from core.errors import EngineUnavailable
 from core.networks import LMDM
-from core.runtimes.devices import Runtime, pick_device
+from core.runtimes.devices import Precision, Runtime, pick_device
 from core.settings import Settings
 
 _ONNX = "ditto-onnx"  # its roles are all that there are
@@ -104,8 +104,10 @@ def _engine(
     device: str,
     config: DittoConfig | None = None,
 ) -> DittoEngine:
+    is_torch = backend_of(files[LMDM.name]) == "torch"
+    precision: Precision = settings.precision if is_torch else "fp32"
     threads = len(os.sched_getaffinity(0))
-    return DittoEngine(settings, files, identity, device, threads=threads, config=config)
+    return DittoEngine(settings, files, identity, device, precision, threads, config)
 
 
 def _variant(choice: Choice) -> Variant:
