@@ -4,7 +4,9 @@ Names, arguments and the order of calls are those of antgroup/ditto-talkinghead 
 offline and online, are one here. What differs is told in docs/sdk.md.
 """
 
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +48,9 @@ class StreamSDK:
         self.online_mode = False
         self._values: dict[str, Any] = {}
         self._options = GenerationOptions()
-        self._avatar: RegisteredAvatar | None = None
-        self._clip: FedWork[np.ndarray, None] | None = None
+        self._avatar: RegisteredAvatar | None = None  # while a clip is open
+        self._clip: _Clip | None = None  # from its first sound on
+        self._dropped: weakref.finalize | None = None
 
     def setup(self, source_path: str | Path, output_path: str | Path, **options: Any) -> None:
         """Begin a clip: read the portrait, with any option of the table. A clip not closed is dropped.
@@ -66,7 +69,7 @@ class StreamSDK:
         avatar = self._engine.register(AvatarSource(path=Path(source_path)), crop)
         self.online_mode = self._options.motion.online_mode
         self.output_path, self.tmp_output_path = str(output_path), f"{output_path}.tmp.mp4"
-        self._avatar, self._clip = avatar, FedWork(self._made, _WAITING)
+        self._avatar = avatar
 
     def setup_Nd(
         self,
@@ -79,7 +82,9 @@ class StreamSDK:
 
         Without `ctrl_info` that of `setup` stays. Raises BadOption.
         """
-        self._open()
+        self._opened()
+        if self._clip is not None:
+            raise BadOption("setup_Nd comes too late: the clip has sound already.", "Call it before that.")
         self._values |= {"N_d": N_d, "fade_in": fade_in, "fade_out": fade_out}
         if ctrl_info is not None:
             self._values["ctrl_info"] = ctrl_info
@@ -97,22 +102,26 @@ class StreamSDK:
                 f"A window of chunksize {tuple(chunk)} has {chunk.samples} samples, not {len(window)}.",
                 "Fill the last one with zeros.",
             )
-        self._open().put(self._engine.describe_window(window, chunk))
+        self._opened()
+        self._put(self._engine.describe_window(window, chunk))
 
     def close(self) -> None:
         """Wait until all frames are written. Raises what has gone wrong; then no file is left.
 
         Nothing happens where no clip is open.
         """
-        if self._clip is not None:
-            clip, self._clip = self._clip, None
-            clip.finish()
+        if self._avatar is not None:
+            clip = self._begun()
+            try:
+                clip.finish()
+            finally:
+                self.cancel()
 
     def cancel(self) -> None:
         """Drop the clip that is open, if one is: no file and no thread is left."""
-        if self._clip is not None:
-            clip, self._clip = self._clip, None
-            clip.cancel()
+        if self._dropped is not None:
+            self._dropped()
+        self._avatar = self._clip = self._dropped = None
 
     def release(self) -> None:
         """Drop what is open and give back the networks; the object is of no use afterwards."""
@@ -125,28 +134,44 @@ class StreamSDK:
             check_frames(options, options.stitch.N_d)
         return options
 
-    def _open(self) -> FedWork[np.ndarray, None]:
-        if self._clip is None:
+    def _opened(self) -> RegisteredAvatar:
+        if self._avatar is None:
             raise BadOption("No clip is open.", "Call setup(source_path, output_path) first.")
-        return self._clip
+        return self._avatar
 
     def _put(self, features: np.ndarray) -> None:
-        self._open().put(features)
+        self._begun().put(features)
 
-    def _made(self, features: Iterator[np.ndarray], look: Callable[[], None]) -> None:
-        """The clip, on the thread that writes it."""
-        assert self._avatar is not None
-        avatar, options, path = self._avatar, self._options, Path(self.tmp_output_path)
-        rng = np.random.default_rng(options.motion.seed)
-        frames = self._engine.animate_features(avatar, features, options, rng, StageClock())
-        with VideoWriter(path, self._engine.canvas_size(avatar, options)) as writer:
-            for frame in frames:
-                look()
-                writer.write(frame.rgb)
-            if not writer.frames:
-                raise BadAudio(
-                    "The clip has no sound.", "Hand in features or windows between setup and close."
-                )
+    def _begun(self) -> "_Clip":
+        """The clip at work, begun if need be; it ends with this object, or with the process, too."""
+        avatar = self._opened()
+        if self._clip is None:
+            path = Path(self.tmp_output_path)
+            self._clip = FedWork(partial(_write, self._engine, avatar, self._options, path), _WAITING)
+            self._dropped = weakref.finalize(self, self._clip.cancel)
+        return self._clip
+
+
+_Clip = FedWork[np.ndarray, None]
+
+
+def _write(
+    engine: DittoEngine,
+    avatar: RegisteredAvatar,
+    options: GenerationOptions,
+    path: Path,
+    features: Iterator[np.ndarray],
+    look: Callable[[], None],
+) -> None:
+    """The clip, on the thread that writes it. It knows nothing of the SDK, which may go away meanwhile."""
+    rng = np.random.default_rng(options.motion.seed)
+    frames = engine.animate_features(avatar, features, options, rng, StageClock())
+    with VideoWriter(path, engine.canvas_size(avatar, options)) as writer:
+        for frame in frames:
+            look()
+            writer.write(frame.rgb)
+        if not writer.frames:
+            raise BadAudio("The clip has no sound.", "Hand some in between setup and close.")
 
 
 class Wav2Feat:

@@ -1,5 +1,6 @@
 """StreamSDK: upstream's calls over one pipeline, and upstream's faults that are gone."""
 
+import gc
 import math
 import threading
 from collections.abc import Callable, Iterator
@@ -252,6 +253,26 @@ def test_a_clip_that_is_dropped_leaves_nothing(sdk: StreamSDK, portrait: Path, t
     sdk.cancel()
     sdk.close()
     assert not list(tmp_path.iterdir())
+
+
+def test_an_object_that_goes_away_takes_its_clip_along(
+    files: Checkpoints, portrait: Path, tmp_path: Path
+) -> None:  # fmt: skip
+    sdk = StreamSDK(files.cfg_pkl, files.data_root)
+    sdk.setup(portrait, tmp_path / "a.mp4", **FEW)
+    sdk.audio2motion_queue.put(sdk.wav2feat.wav2feat(sound(640)))
+    assert fed()
+    del sdk
+    gc.collect()
+    assert not fed() and not list(tmp_path.iterdir())
+
+
+def test_setup_nd_comes_before_the_sound(sdk: StreamSDK, portrait: Path, tmp_path: Path) -> None:
+    sdk.setup(portrait, tmp_path / "a.mp4", **FEW)
+    sdk.audio2motion_queue.put(sdk.wav2feat.wav2feat(sound(640)))
+    with pytest.raises(BadOption, match="too late"):
+        sdk.setup_Nd(1)
+    sdk.cancel()
 
 
 def test_an_empty_clip_is_told(sdk: StreamSDK, portrait: Path, tmp_path: Path) -> None:
