@@ -17,9 +17,10 @@ FLOORS = [  # later rows may import earlier ones; rows of one floor not each oth
     ("core.runtimes",),
     ("core.atomic_components",),
     ("core.engines",),
-    ("core.optimization",),
+    ("core.optimization", "core.more_kwargs"),
     ("core.talker", "core.compat"),
-    ("core.studio",),
+    ("core.batch",),
+    ("core.studio", "core.sdk_run"),
     ("core.doctor",),
     ("ui", "server"),
     (

@@ -106,6 +106,9 @@ def test_a_clip(media: Path, tmp_path: Path) -> None:
         (["--engine", "warp"], "portrait.png", "speech.wav", "Unknown engine 'warp'"),
         (["--data_root", "x"], "portrait.png", "speech.wav", "--cfg_pkl go together"),
         (["--data_root", "x", "--cfg_pkl", "y", "--engine", "lite"], "portrait.png", "speech.wav", "Ditto's"),
+        (["--low_latency", "true"], "portrait.png", "speech.wav", "low_latency acts in online_mode only"),
+        (["--more_kwargs", '{"setup_kwargs": {"emos": 4}}'], "portrait.png", "speech.wav", "option 'emos'"),
+        (["--more_kwargs", "none.pkl"], "portrait.png", "speech.wav", "Cannot open 'none.pkl'"),
         (["--emo", "joy\nfear\x1b[2J"], "portrait.png", "speech.wav", "'joy fear?[2J' is no emotion"),
         (["--ctrl_info", "[" * 100_000], "portrait.png", "speech.wav", "nested too deeply"),
         ([], "cat.png", "speech.wav", "face"),
@@ -179,13 +182,17 @@ def test_ditto_by_a_published_configuration(media: Path, checkpoints: Path, tmp_
     }  # fmt: skip
     cfg.write_bytes(pickle.dumps(tree))
     given = ["--data_root", str(checkpoints / "ditto_onnx"), "--cfg_pkl", str(cfg), "--json"]
+    # low_latency needs online_mode, which only the configuration brings
+    options = ("--sampling_timesteps", "2", "--low_latency", "true")
     code, stdout, stderr = run(
-        media, tmp_path / "a.mp4", *given, "--sampling_timesteps", "2", VISAVIS_LICENSE_PROFILE="commercial"
+        media, tmp_path / "a.mp4", *given, *options, VISAVIS_LICENSE_PROFILE="commercial"
     )
     assert code == 0, stderr
     result = json.loads(stdout.splitlines()[-1])
     assert (result["engine"], result["variant"], result["license_profile"]) == ("ditto", None, "commercial")
-    assert "cfg.pkl" in result["engine_reason"]
+    assert "cfg.pkl" in result["engine_reason"] and result["resolution"] == "source"
+    with Image.open(media / "portrait.png") as picture:
+        assert (result["width"], result["height"]) == picture.size
     assert not {"insightface_det", "landmark106"} & set(result["files"])
     given[1] = str(checkpoints)
     code, stdout, stderr = run(media, tmp_path / "b.mp4", *given)
@@ -207,6 +214,22 @@ def test_json_tells_errors_too(media: Path, tmp_path: Path) -> None:
     code, stdout, _ = run(media, tmp_path / "a.mp4", "--json", "--emo", "9")
     assert code == 2
     assert json.loads(stdout)["error"] == "bad_option"
+
+
+def test_more_kwargs_are_options_and_flags_go_before_them(media: Path, tmp_path: Path) -> None:
+    more = {
+        "setup_kwargs": {"resolution": 320, "seed": 3, "smo_k_s": 5},
+        "run_kwargs": {"chunksize": [2, 5, 1]},
+    }
+    file = tmp_path / "more.json"
+    file.write_text(json.dumps(more))
+    for value in (json.dumps(more), str(file)):
+        given = ("--json", "--more_kwargs", value, "--seed", "4")
+        code, stdout, stderr = run(media, tmp_path / "a.mp4", *given)
+        assert code == 0, stderr
+        result = json.loads(stdout)
+        assert (result["width"], result["seed"]) == (320, 4)
+        assert [line.split("'")[1] for line in result["warnings"]] == ["smo_k_s", "chunksize"]
 
 
 @pytest.mark.parametrize("which", [signal.SIGINT, signal.SIGTERM])

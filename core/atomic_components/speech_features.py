@@ -30,16 +30,22 @@ def offline_features(chunks: Iterable[AudioChunk], hubert: Hubert, size: ChunkSi
 
 def online_features(chunks: Iterable[AudioChunk], hubert: Hubert, size: ChunkSize) -> Iterator[np.ndarray]:
     """Blocks of rows float32 (size.present, 1024); the last ones may describe more than the sound."""
+    for window in online_windows(chunks, size):
+        yield hubert(window, size)
+
+
+def online_windows(chunks: Iterable[AudioChunk], size: ChunkSize) -> Iterator[np.ndarray]:
+    """What `online_features` describes: float32 (size.samples,), one every size.present frames."""
     lead = size.past * SAMPLES_PER_FRAME
     sound = _Sound(size, lead)
     start = 0
     for chunk in chunks:
         sound.add(chunk.samples)
         while (window := sound.window(start)) is not None:
-            yield hubert(window, size)
+            yield window
             start += size.present * SAMPLES_PER_FRAME
     while sound.heard and start < lead + sound.heard:
-        yield hubert(sound.padded(start), size)
+        yield sound.padded(start)
         start += size.present * SAMPLES_PER_FRAME
 
 
