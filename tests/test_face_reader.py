@@ -1,9 +1,12 @@
 """From a picture to the face in it: the chain of crops, its two beginnings, and what it says on failing."""
 
+from collections.abc import Mapping
+
+import cv2
 import numpy as np
 import pytest
 
-from core.atomic_components.crop import face_crop
+from core.atomic_components.crop import MESH_EYES, MESH_LIPS, face_crop
 from core.atomic_components.face_reader import (
     FaceReader,
     FaceReading,
@@ -66,6 +69,13 @@ class First:
         box = BOXES[1]
         points = self._points * (box[2:] - box[:2]) + box[:2]
         return Landmarks(points, anchors_of(points, EYES[106], LIPS[106]), ("a note",))
+
+
+class Blind(First):
+    """Finds no face."""
+
+    def __call__(self, rgb: np.ndarray) -> Landmarks:
+        raise NoFace("gone")
 
 
 class Mesh:
@@ -151,6 +161,169 @@ def test_points_that_are_no_face_are_a_lost_face(bad):
     ):
         with pytest.raises(NoFace, match=r"could not be made out.*Use a sharper picture"):
             reader(rgb, Crop())
+
+
+# --- whether the track still holds
+
+PORTRAIT_FACE = ((256.0, 240.0), 203.0)  # px: about its middle, and the side of the box of its points
+
+
+def faces_203(seen: np.ndarray) -> np.ndarray:
+    """203 of the mesh's points (478, 2), eyes and mouth where the landmark network has them."""
+    points = seen[np.linspace(0, 467, 203).astype(int)]
+    for ours, theirs in zip((*EYES[203], LIPS[203]), (*MESH_EYES, MESH_LIPS), strict=True):
+        points[list(ours)] = seen[list(theirs)]
+    return points.astype(np.float32)
+
+
+class CountedMesh(MeshLandmarks):
+    """How often a face was looked for in a whole picture."""
+
+    calls = 0
+
+    def __call__(self, rgb: np.ndarray) -> Landmarks:
+        self.calls += 1
+        return super().__call__(rgb)
+
+
+def on_pictures(face_mesh: FaceMesh, follows: bool) -> tuple[FaceReader, CountedMesh]:
+    """A reader of real pictures. A landmark network that does not follow makes out a face just found;
+    else it sees one in any crop, where it should be: as a trained one may where there is none."""
+    first, found = CountedMesh(face_mesh), 0
+    points = faces_203(face_mesh.largest(astronaut_portrait())[0].points[:, :2])
+    loose = face_crop(points, anchors_of(points, EYES[203], LIPS[203]), 224, scale=1.5, vy_ratio=-0.1)
+    ideal = (points @ loose.source_to_crop[:2, :2].T + loose.source_to_crop[:2, 2]) / 224
+
+    def landmarks(arrays: Mapping[str, np.ndarray]) -> Arrays:
+        nonlocal found
+        crop = (arrays["input"][0].transpose(1, 2, 0) * 255).astype(np.uint8)
+        seen = MediapipeMesh(face_mesh)(crop) if follows or found < first.calls else None
+        found = first.calls
+        return {"landmarks": (ideal if seen is None else faces_203(seen[:, :2])).reshape(1, 406)}
+
+    return FaceReader(first, StandIn(landmarks), MediapipeMesh(face_mesh)), first
+
+
+def moved(shift: tuple[float, float] = (0, 0), zoom: float = 1.0, roll: float = 0.0) -> np.ndarray:
+    """The portrait amid (1024, 1024, 3): moved by sides of the face, enlarged, rolled about it."""
+    (x, y), side = PORTRAIT_FACE
+    matrix = cv2.getRotationMatrix2D((x, y), -roll, zoom)
+    matrix[:, 2] += 256 + side * np.array(shift)
+    return cv2.warpAffine(astronaut_portrait(), matrix, (1024, 1024), borderMode=cv2.BORDER_REPLICATE)
+
+
+def off(reading: FaceReading, shift: tuple[float, float] = (0, 0)) -> float:
+    """How far the eyes' centre as read is from where it was marked by hand, in sides of the face."""
+    marked = (np.array(RIGHT_EYE) + LEFT_EYE) / 2 + 256 + PORTRAIT_FACE[1] * np.array(shift)
+    read = anchors_of(reading.points, EYES[203], LIPS[203])[0]
+    return float(np.linalg.norm(read - marked) / PORTRAIT_FACE[1])
+
+
+CHECKED = Crop(check_track=True)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"shift": (0.1, 0)}, {"shift": (0, 0.1)}, {"shift": (0.9, 0.3)}, {"zoom": 0.5}, {"roll": 40},
+        {"shift": (0, 0.106), "zoom": 0.6},  # the mouth stays
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_track_that_lost_the_face_is_noticed_on_request(face_mesh, change):
+    reader, first = on_pictures(face_mesh, follows=False)
+    start = reader(moved(), CHECKED)
+    as_upstream = reader(moved(**change), Crop(), start)
+    assert first.calls == 1
+    found = reader(moved(**change), CHECKED, start)
+    assert first.calls == 2
+    assert found.hidden == as_upstream.hidden == 0
+    anew = reader(moved(**change), Crop())
+    assert np.array_equal(found.points, anew.points)
+    assert not np.allclose(as_upstream.points, anew.points, atol=5)
+    if set(change) == {"shift"}:
+        assert off(found, change["shift"]) < 0.04 < off(as_upstream, change["shift"])
+
+
+def test_what_is_lost_does_not_depend_on_the_crop(face_mesh):
+    reader, first = on_pictures(face_mesh, follows=False)
+    for crop_scale in (1.2, 2.3, 5.0):
+        how = Crop(crop_scale=crop_scale, check_track=True)
+        start = reader(moved(), how)
+        searched = first.calls
+        reader(moved((0.04, 0)), how, start)
+        assert first.calls == searched
+        reader(moved((0.11, 0)), how, start)
+        assert first.calls == searched + 1
+
+
+@pytest.mark.parametrize("crop_scale", [1.2, 2.3, 4.0])
+def test_a_track_that_holds_is_left_alone(face_mesh, crop_scale):
+    """Through a video that swings, rolls and grows, in crops of any size."""
+    reader, first = on_pictures(face_mesh, follows=True)
+    plain, checked = (Crop(crop_scale=crop_scale, check_track=check) for check in (False, True))
+    as_upstream = reading = reader(moved(), plain)
+    for k in range(1, 10):
+        swing = np.sin(k / 2)
+        frame = moved((0.7 * swing, 0.3 * np.sin(k)), 1 + 0.3 * swing, 25 * np.sin(k / 3))
+        as_upstream, reading = reader(frame, plain, as_upstream), reader(frame, checked, reading)
+        assert np.array_equal(reading.points, as_upstream.points)
+    assert first.calls == 1
+
+
+def test_a_hidden_face_is_waited_for_on_request(face_mesh):
+    """As long as it is hidden, what is there in its place is shown."""
+    reader, _ = on_pictures(face_mesh, follows=True)
+    start = reader(moved(), CHECKED)
+    hidden = np.full((1024, 1024, 3), 90, np.uint8)
+    with pytest.raises(NoFace, match="No face was found"):
+        reader(hidden, Crop(), start)
+    with pytest.raises(NoFace, match="No face was found"):
+        reader(hidden, CHECKED)
+    one = reader(hidden, CHECKED, start)
+    two = reader(hidden, CHECKED, one)
+    assert (start.hidden, one.hidden, two.hidden) == (0, 1, 2)
+    for guess in (one, two):
+        assert (guess.crop == 90).all()
+        assert guess.crop.shape == (512, 512, 3)
+        assert np.array_equal(guess.mesh, start.mesh)
+    back = reader(moved((0.05, 0)), CHECKED, two)
+    assert back.hidden == 0
+    assert off(back, (0.05, 0)) < 0.04
+
+
+def test_what_lies_in_place_of_a_hidden_face_is_cut_as_the_face_was():
+    rgb = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
+    start = FaceReader(First(), landmark203(), Mesh())(rgb, CHECKED)
+
+    guess = FaceReader(Blind(), landmark203(), Mesh(1))(rgb, CHECKED, start)
+    assert guess.notes == ()
+    assert np.abs(guess.crop.astype(int) - start.crop).mean() < 0.5
+    assert np.array_equal(guess.crop_to_source, start.crop_to_source)
+
+
+def test_a_face_seen_by_the_points_alone_is_followed_for_a_while():
+    """The mesh disagrees and the search finds none: the track is as good a guess as any."""
+    rgb = np.zeros((SIDE, SIDE, 3), np.uint8)
+    start = FaceReader(First(), landmark203(), Mesh())(rgb, CHECKED)
+
+    upstream = FaceReader(Blind(), landmark203(), Mesh())(rgb, Crop(), start)
+    guess = FaceReader(Blind(), landmark203(), Mesh())(rgb, CHECKED, start)
+    assert (upstream.hidden, guess.hidden) == (0, 1)
+    assert np.array_equal(guess.points, upstream.points)
+    assert np.array_equal(guess.mesh, upstream.mesh)
+
+
+def test_a_mesh_of_a_neighbours_face_does_not_move_the_track():
+    """The mesh disagrees with the face that was found anew just as much."""
+    first, rgb = First(), np.zeros((SIDE, SIDE, 3), np.uint8)
+    reader = FaceReader(first, landmark203(), Mesh())
+    one = reader(rgb, CHECKED)
+    two = reader(rgb, CHECKED, one)
+    as_upstream = FaceReader(First(), landmark203(), Mesh())(rgb, Crop(), one)
+    assert first.calls == 2
+    assert np.array_equal(two.points, as_upstream.points)
+    assert two.hidden == 0
 
 
 # --- its beginnings

@@ -2,14 +2,15 @@
 
 from collections.abc import Iterator
 
-from core.errors import BadImage, BadPath
+from core.errors import BadImage, BadPath, NoFace
 from core.media.container import check_size
 from core.media.image import ImageLimits
 from core.media.video import VideoLimits
 from core.options import Crop
 from core.settings import Settings
-from core.types import AvatarSource
+from core.types import FPS, AvatarSource
 
+LOST = 10  # frames for which the face of a source video may be hidden
 _BLOCK = 1 << 20
 
 
@@ -22,6 +23,14 @@ def image_limits(settings: Settings, crop: Crop) -> ImageLimits:
 def video_limits(settings: Settings) -> VideoLimits:
     """What a source video may be, from the settings."""
     return VideoLimits(int(settings.max_video_mib * 2**20), max_seconds=settings.max_video_s)
+
+
+def face_lost(frame: int) -> NoFace:
+    """The error of a source video whose face is hidden from that frame on for more than LOST."""
+    return NoFace(
+        f"The face is lost in the video at {frame / FPS:.1f} s for over {LOST / FPS} s.",
+        "Use a video in which one face stays in view, or fewer frames (template_n_frames).",
+    )
 
 
 def blocks(portrait: AvatarSource, settings: Settings) -> Iterator[bytes]:

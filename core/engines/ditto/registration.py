@@ -1,7 +1,9 @@
 """A portrait, image or video, made ready for Ditto: what its networks say of every frame."""
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
+from itertools import islice, takewhile
 
 import numpy as np
 
@@ -10,12 +12,12 @@ from core.atomic_components.eyes import eye_ball, eye_open
 from core.atomic_components.face_reader import FaceReader, FaceReading, network_image
 from core.atomic_components.smooth import centred_mean
 from core.contracts import Network
-from core.engines.content import image_limits, video_limits
-from core.errors import BadImage
+from core.engines.content import LOST, face_lost, image_limits, video_limits
+from core.errors import BadImage, NoFace
 from core.mapped import Spool
 from core.media.image import read_image, resize_to, sniff_source
 from core.media.jpegs import Jpegs, picture
-from core.media.video import open_video
+from core.media.video import VideoFile, open_video
 from core.networks import MOTION_EXTRACTOR
 from core.options import Crop
 from core.settings import Settings
@@ -23,6 +25,8 @@ from core.types import FPS, AvatarSource, RegisteredAvatar
 
 _FEATURES = (32, 16, 64, 64)  # of the appearance of one frame
 _INFO = tuple(port.name for port in MOTION_EXTRACTOR.outputs)
+_GLANCE = 5  # every so many frames are searched for the first face, as that takes long where there is none
+_PATIENCE = 10 * FPS  # frames without a face that a video may begin with
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,8 @@ class _Readings:
     last: FaceReading | None = None
     notes: tuple[str, ...] = ()
 
-    def add(self, rgb: np.ndarray, crop: Crop, networks: SourceNetworks) -> None:
+    def add(self, rgb: np.ndarray, crop: Crop, networks: SourceNetworks) -> int:
+        """One frame more; for how many the face has been hidden by now. Raises NoFace."""
         reading = networks.reader(rgb, crop, self.last)
         image = network_image(reading.crop)
         appearance = networks.appearance({"image": image})["pred"]
@@ -59,6 +64,7 @@ class _Readings:
         if self.last is None:
             self.notes = reading.notes
         self.last = reading
+        return reading.hidden
 
     def arrays(self, smooth: int) -> dict[str, np.ndarray]:
         """One array per name, a row a frame; what the motion extractor said smoothed over the frames."""
@@ -113,16 +119,21 @@ def _register_video(
     most = int(settings.max_video_s * FPS)
     video = open_video(portrait, video_limits(settings))
     limit = min(crop.template_n_frames, most) if crop.template_n_frames > 0 else most
-    expected = min(limit, video.duration_s * FPS) if video.duration_s else limit
+    there = min(most, video.duration_s * FPS) if video.duration_s else most
+
+    def report(left_out: int, used: int) -> None:
+        progress(min((left_out + used) / min(left_out + limit, there), 1.0))
+
+    left_out = _before_the_face(video, crop, most, networks.reader, report)
     size = (0, 0)
-    for rgb in video.frames(limit):
+    for rgb in islice(video.frames(min(left_out + limit, most)), left_out, None):
         rgb = resize_to(rgb, crop.max_size)
-        readings.add(rgb, crop, networks)
+        hidden = readings.add(rgb, crop, networks)
         jpegs.add(rgb)
+        if hidden > LOST:
+            raise face_lost(left_out + len(jpegs) - hidden)
         size = (rgb.shape[1], rgb.shape[0])
-        progress(min(len(jpegs) / expected, 1.0))
-    if not len(jpegs):
-        raise BadImage("The source video has no pictures.", "Use a video that plays.")
+        report(left_out, len(jpegs))
     jpeg, ends = jpegs.arrays()
     return RegisteredAvatar(
         key=key,
@@ -131,8 +142,56 @@ def _register_video(
         n_frames=len(jpegs),
         size=size,
         arrays={"jpeg": jpeg, "jpeg_ends": ends, **readings.arrays(crop.smo_k_s)},
-        notes=video.notes + readings.notes,
+        notes=video.notes + _beginning(left_out) + readings.notes,
     )
+
+
+def _before_the_face(
+    video: VideoFile, crop: Crop, most: int, reader: FaceReader, report: Callable[[int, int], None]
+) -> int:
+    """How many frames, of at most `most`, come before the first that shows a face.
+
+    Every fifth is searched and the last one; from there back those before it. Raises NoFace, BadImage.
+    """
+    missed: list[NoFace] = []
+
+    def shows(rgb: np.ndarray) -> bool:
+        try:
+            reader(resize_to(rgb, crop.max_size), crop)
+        except NoFace as error:
+            missed[:] = missed or [error]  # the first alone: each keeps its picture
+            return False
+        return True
+
+    def shown(passed: list[np.ndarray]) -> int:
+        return sum(1 for _ in takewhile(shows, reversed(passed)))
+
+    count, passed = 0, list[np.ndarray]()  # frames since the last search
+    with closing(video.frames(min(most, _PATIENCE + 1))) as frames:
+        for count, rgb in enumerate(frames, 1):
+            passed.append(rgb)
+            if (count - 1) % _GLANCE == 0:
+                if found := shown(passed):
+                    return count - found
+                passed.clear()
+                report(count, 0)
+    if found := shown(passed):
+        return count - found
+    if not missed:
+        raise BadImage("The source video has no pictures.", "Use a video that plays.")
+    if count > _PATIENCE:
+        raise NoFace(
+            f"The first {_PATIENCE / FPS:g} s of the video show no face that can be used.",
+            "Cut its beginning off, or use a video with the whole face in view.",
+        ) from missed[0]
+    raise missed[0]
+
+
+def _beginning(left_out: int) -> tuple[str, ...]:
+    """What the user is told of frames that were left out."""
+    if not left_out:
+        return ()
+    return (f"The first {left_out / FPS:.2g} s of the video show no face and are left out.",)
 
 
 def source_picture(avatar: RegisteredAvatar, row: int) -> np.ndarray:

@@ -9,6 +9,7 @@ import numpy as np
 
 from core.atomic_components.smooth import centred_mean
 from core.aux_models.face_mesh import Face, FaceMesh
+from core.engines.content import LOST, face_lost
 from core.engines.lite.lips import LIP_POINTS
 from core.errors import BadImage, NoFace
 from core.mapped import Spool
@@ -18,7 +19,6 @@ from core.media.video import VideoFile
 from core.options import Crop
 from core.types import FPS
 
-_LOST = 10  # frames a face may be hidden; its points are interpolated meanwhile
 _GLANCE = 5  # every so many frames are searched for the first face,
 _PATIENCE = 10 * FPS  # and a fifth of those after as many frames without one
 
@@ -92,7 +92,7 @@ class _Follower:
     @property
     def lost(self) -> bool:
         """The face was there and stays away, as `bridged` will say; a search in all frames takes minutes."""
-        return self.seen and all(points is None for points in self.found[-_LOST - 1 :])
+        return self.seen and all(points is None for points in self.found[-LOST - 1 :])
 
 
 def watched(
@@ -131,11 +131,8 @@ def bridged(found: list[np.ndarray | None]) -> np.ndarray:
     seen = [index for index, points in enumerate(found) if points is not None]
     edges = [*seen, len(found)]
     for before, after in pairwise(edges):
-        if after - before - 1 > _LOST:
-            raise NoFace(
-                f"The face is lost in the video at {(before + 1) / FPS:.1f} s for over {_LOST / FPS} s.",
-                "Use a video in which one face stays in view, or fewer frames (template_n_frames).",
-            )
+        if after - before - 1 > LOST:
+            raise face_lost(before + 1)
     known = np.stack([points for points in found if points is not None])
     flat = known.reshape(len(known), -1)
     at = np.arange(len(found))
