@@ -31,7 +31,7 @@ class Settings(BaseSettings):
     license_profile: Literal["research", "commercial"] = Field(
         "research", description="commercial leaves out the face models for research alone"
     )
-    cache_gib: float = Field(4.0, gt=0, description="size limit of the avatar cache")
+    cache_gib: float = Field(8.0, gt=0, description="size limit of the avatar cache")
     avatar_days: float = Field(30.0, gt=0, description="avatars unused for so long expire")
     result_hours: float = Field(24.0, gt=0, description="results on the page's side are kept so long")
     result_gib: float = Field(4.0, gt=0, description="size limit of those results; the oldest go first")

@@ -1,7 +1,8 @@
 """Write what the documentation tells about options, settings and errors, from the code that defines them.
 
-python scripts/make_docs.py             docs/parameters.md, and the marked tables of README.md
-python scripts/make_docs.py --measure   measure the options' effects first (docs/effects.json, minutes)
+python scripts/make_docs.py             docs/parameters.md, the marked tables of README.md and docs/ditto.md
+python scripts/make_docs.py --measure   measure first what they tell (docs/effects.json, minutes; with torch)
+python scripts/make_docs.py --measure lite   a part of it: lite, ditto, or memory
 python scripts/make_docs.py --check     change nothing; exit 1 where a file is out of date
 """
 
@@ -9,103 +10,27 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from core import errors
 from core.engines.lite.engine import LiteEngine
-from core.option_table import OPTIONS, PRESETS, OptionSpec, flat
-from core.options import FrameControl, GenerationOptions
+from core.option_table import OPTIONS
+from core.option_values import FrameControl
 from core.settings import Settings
+from core.types import FPS
+from scripts.docs_parameters import parameters, shown, table
 
 EFFECTS = ROOT / "docs" / "effects.json"
 PARAMETERS = ROOT / "docs" / "parameters.md"
 README = ROOT / "README.md"
-
-_GROUP_TITLES = {
-    "crop": "The source (these enter the avatar's key)",
-    "motion": "Motion",
-    "expression": "Emotion and eyes",
-    "stitch": "Head, keys and fades",
-    "output": "Output",
-    "": "Single frames",
-}
-_SOURCES = {
-    "portrait": "",
-    "wide": " (portrait in a larger picture)",
-    "rolled": " (portrait rolled by 20°)",
-    "video": " (video source)",
-}
-_INTRO = """\
-# Parameters
-
-Every option of Visavis: a flag of `inference.py`, a field of the page's advanced panel, and an argument of
-`/process_talking_head`. Made by `python scripts/make_docs.py` from the one option table (`core/options.py`).
-
-*Effect*: measured with the engine `lite` on the sample portrait and the sample speech, as
-`measure: with the default → with the value named`. "no" under *lite* marks options of the diffusion engine
-Ditto; `lite` answers them with a warning.
-"""
-
-
-def table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
-    """A Markdown table; bars inside the cells are escaped."""
-    lines = [header, ("---",) * len(header), *rows]
-    return (
-        "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
-        + "\n"
-    )
-
-
-def shown(value: object) -> str:
-    """A value as it would be typed on the command line."""
-    while isinstance(value, list) and len(value) == 1:
-        value = value[0]
-    if value == "":
-        return '""'
-    return value if isinstance(value, str) else json.dumps(value).replace("null", "none")
-
-
-def effect(measured: dict[str, object]) -> str:
-    """One result of docs/effects.json in words."""
-    beside = measured["beside"]
-    assert isinstance(beside, dict)
-    others = ", ".join(f"`{name}` {value}" for name, value in beside.items())
-    return (
-        f"`{measured['value']}`: {measured['measure']} {measured['before']:g} → {measured['after']:g}"
-        f"{_SOURCES[str(measured['source'])]}{f' (beside {others})' if others else ''}"
-    )
-
-
-def parameters(effects: dict[str, dict[str, object]]) -> str:
-    """The text of docs/parameters.md."""
-    defaults = flat(GenerationOptions())
-    parts = [_INTRO]
-    for group, title in _GROUP_TITLES.items():
-        rows = [_row(spec, defaults[name], effects) for name, spec in OPTIONS.items() if spec.group == group]
-        parts.append(f"## {title}\n\n" + table(_HEADER, rows))
-    fields = [(f"`{name}`", shown(info.default)) for name, info in FrameControl.model_fields.items()]
-    parts.append(
-        "### A frame's controls\n\n`delta_*` are degrees and replace the clip's own value; `alpha_*` "
-        "multiply the motion, 0 .. 3; `vad_alpha` and\n`fade_alpha` scale it, 0 .. 1.\n\n"
-        + table(("field", "default"), fields)
-    )
-    changed = [name for name in OPTIONS if any(name in preset for preset in PRESETS.values())]
-    presets = [(f"`{name}`", *(shown(PRESETS[preset][name]) for preset in PRESETS)) for name in changed]
-    parts.append("## Presets\n\n" + table(("option", *(f"`{preset}`" for preset in PRESETS)), presets))
-    return "\n".join(parts)
-
-
-_HEADER = ("option", "default", "range", "unit", "meaning", "lite", "effect")
-
-
-def _row(spec: OptionSpec, default: object, effects: dict[str, dict[str, object]]) -> tuple[str, ...]:
-    acts = spec.name in LiteEngine.capabilities.acts_on
-    told = effect(effects[spec.name]) if acts else ""
-    return (f"`{spec.name}`", shown(default), spec.range, spec.unit, spec.help, "yes" if acts else "no", told)
+DITTO = ROOT / "docs" / "ditto.md"
+_MEASURED = ("lite", "ditto", "memory")
+_WINDOW = 80  # frames that the motion model makes at once
 
 
 def settings() -> str:
@@ -140,37 +65,112 @@ def _comment(kind: type[errors.TalkerError]) -> str:
     return found.group(1) if found else _comment(kind.__mro__[1])
 
 
-def readme(text: str) -> str:
-    """README.md with its marked tables made anew."""
-    for name, made in (("settings", settings()), ("errors", error_codes())):
+def latency(found: list[dict[str, Any]]) -> str:
+    """The table of modes: sound before the first frame, and what goes on with every window."""
+    rows = []
+    for each in found:
+        values = each["values"]
+        new = _WINDOW - values["overlap_v2"]
+        rows.append(
+            (
+                ", ".join(f"`{name}` {shown(value)}" for name, value in values.items()),
+                f"{each['sound']:.3f} s",
+                str(new),
+                f"{FPS / new:.2f}",
+            )
+        )
+    return table(("settings", "sound before the first frame", "frames at a time", "windows a second"), rows)
+
+
+def memory(found: Mapping[str, Mapping[str, int]]) -> str:
+    """The table of Ditto's networks, in MB (a million bytes)."""
+    rows = [
+        (name.replace("_", " "), f"{each['weights'] / 1e6:.1f}", f"{each['activations'] / 1e6:.1f}")
+        for name, each in found.items()
+    ]
+    weights = sum(each["weights"] for each in found.values()) / 1e6
+    most = max(each["activations"] for each in found.values()) / 1e6
+    return table(
+        ("network", "weights, MB", "between its layers at most, MB"),
+        [*rows, ("all six; one runs at a time", f"**{weights:.1f}**", f"**{most:.1f}**")],
+    )
+
+
+def marked(text: str, tables: Mapping[str, str]) -> str:
+    """A page with its marked tables made anew."""
+    for name, made in tables.items():
         begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
         head, _, rest = text.partition(begin)
-        _, _, tail = rest.partition(end)
+        _, found, tail = rest.partition(end)
+        if not found:
+            raise ValueError(f"the page has no table between {begin.strip()} and {end}")
         text = head + begin + made + end + tail
     return text
+
+
+def pages(effects: dict[str, Any]) -> dict[Path, str]:
+    """Every generated page as it should be."""
+    modes, networks = latency(effects["ditto"]["latency"]), memory(effects["memory"])
+    return {
+        PARAMETERS: parameters(effects),
+        README: marked(README.read_text(encoding="utf-8"), {"settings": settings(), "errors": error_codes()}),
+        DITTO: marked(DITTO.read_text(encoding="utf-8"), {"latency": modes, "memory": networks}),
+    }
+
+
+def measure_lite() -> dict[str, Any]:
+    """What options and controls do in the engine lite."""
+    from scripts import effects_lite as lite
+
+    with lite.Bench() as bench:
+        able = LiteEngine.capabilities
+        fields = FrameControl.model_fields.keys() - able.idle_controls
+        return {
+            "options": lite.measure(bench, able.acts_on),
+            "controls": lite.measure_controls(bench, fields),
+        }
+
+
+def measure_ditto() -> dict[str, Any]:
+    """What options and controls do to Ditto's motion, and how much sound it waits for."""
+    from scripts import effects_ditto as ditto
+    from scripts.effects_bench import Bench
+
+    with Bench() as bench:
+        return {
+            "options": ditto.measure(bench, OPTIONS),
+            "controls": ditto.measure_controls(bench, FrameControl.model_fields, corrected=False),
+            "corrected": ditto.measure_controls(bench, FrameControl.model_fields, corrected=True),
+            "latency": ditto.measure_latency(bench),
+        }
+
+
+def measure(what: str) -> Any:
+    """One part of docs/effects.json anew."""
+    if what == "memory":
+        from scripts import effects_memory
+
+        return effects_memory.measure()
+    return measure_lite() if what == "lite" else measure_ditto()
 
 
 def main() -> int:
     """Measure, write or check -> exit code."""
     arguments = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    arguments.add_argument("--measure", action="store_true", help="measure the effects of all options first")
+    arguments.add_argument(
+        "--measure", nargs="?", const="all", choices=("all", *_MEASURED), help="measure first, all or a part"
+    )
     arguments.add_argument(
         "--check", action="store_true", help="change nothing, exit 1 where something is old"
     )
     given = arguments.parse_args()
-    if given.measure:
-        from scripts.effects import measure
-
-        EFFECTS.write_text(
-            json.dumps(measure(LiteEngine.capabilities.acts_on), indent=1, ensure_ascii=False) + "\n",
-            encoding="utf-8",
-        )
     effects = json.loads(EFFECTS.read_text(encoding="utf-8"))
+    if given.measure:
+        parts = _MEASURED if given.measure == "all" else (given.measure,)
+        effects |= {part: measure(part) for part in parts}
+        EFFECTS.write_text(json.dumps(effects, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     stale = []
-    for path, text in (
-        (PARAMETERS, parameters(effects)),
-        (README, readme(README.read_text(encoding="utf-8"))),
-    ):
+    for path, text in pages(effects).items():
         if path.exists() and path.read_text(encoding="utf-8") == text:
             continue
         if given.check:
