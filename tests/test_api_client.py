@@ -98,6 +98,9 @@ def test_every_option_is_a_parameter(client: Client) -> None:
     assert process[:7] == ["source", "audio", "avatar_token", "preset", "resolution", "emo", "seed"]
     assert set(OPTIONS) <= set(process)
     assert all(parameter["parameter_has_default"] for parameter in api[TALK]["parameters"])
+    fixed = {one["parameter_name"]: one["parameter_default"] for one in api[TALK]["parameters"]}
+    own = {name: value for name, value in fixed.items() if name in OPTIONS and value is not None}
+    assert own == {"resolution": "512", "seed": 1024}, "what is left out hides nothing that an engine brings"
     assert set(Crop.model_fields) <= {parameter["parameter_name"] for parameter in api[PRELOAD]["parameters"]}
 
 
@@ -110,6 +113,9 @@ def test_options_act_by_name_and_as_json(client: Client, portrait: Path, short_s
     happy, info = client.predict(*sources, emo=[3, 6], sampling_timesteps=20, overlap_v2=10, api_name=TALK)
     assert digest(happy) != digest(plain)
     assert info["warnings"] == ["Option 'sampling_timesteps' has no effect with engine 'lite'."]
+    neutral, _ = client.predict(*sources, emo="neutral", preset="realtime", api_name=TALK)
+    left_out, info = client.predict(*sources, preset="realtime", api_name=TALK)
+    assert digest(neutral) == digest(left_out) and info["warnings"] == []
 
 
 @pytest.mark.parametrize(

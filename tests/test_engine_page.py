@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Page, expect
 
 from core.checkpoints.catalogue import VARIANTS
 from core.networks import AUX_NETWORKS, MAIN_NETWORKS
@@ -17,6 +17,16 @@ from tests.test_ditto_config import published as published_config
 from tests.test_page import DESK, Visit, browser  # noqa: F401  a fixture
 
 WARP = "ditto_onnx/warp_network.onnx"
+OWN = 'The checkpoints\' own; "none" does without'
+
+
+def open_options(page: Page) -> None:
+    """Unfold the advanced panel and all that is in it."""
+    page.click("#vv-advanced > button")
+    groups = page.locator(".vv-group > button")
+    expect(groups.last).to_be_visible()  # `all` does not wait
+    for group in groups.all():
+        group.click()
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +58,11 @@ def test_ditto_is_fetched_on_request(
     here = Visit(browser, app.url, DESK, "en-US")
     page = here.page
     assert hub.requests == [], "nobody asked for anything yet"
+    open_options(page)
+    steps, rendered = page.get_by_label("number input for Denoising steps"), page.get_by_text("Rendered face")
+    expect(steps).to_have_count(0)
+    expect(rendered).to_be_visible()
+    page.get_by_label("number input for Crop size").fill("3")
     page.click("#vv-engine > button")
     panel = page.locator("#vv-engine")
     expect(panel).to_contain_text("In use: lite")
@@ -80,6 +95,20 @@ def test_ditto_is_fetched_on_request(
     expect(panel).to_contain_text("In use: ditto")
     expect(panel).to_contain_text("From now on Ditto makes the videos")
     expect(page.locator("#vv-engine button:visible")).to_have_count(1)
+    expect(steps).to_have_value("10")
+    expect(page.get_by_label("number input for Window overlap")).to_have_value("70")
+    expect(page.get_by_label("Streaming")).to_be_checked()
+    expect(page.get_by_label("number input for Crop size")).to_have_value("3")
+    expect(page.get_by_label("Reference character")).to_have_attribute("placeholder", OWN)
+    expect(page.get_by_label("All frames")).to_have_value('{"delta_pitch": 2.0}')
+    expect(page.locator(".vv-pills label.selected").first).to_have_text("Checkpoints' own")
+    expect(rendered).to_have_count(0)
+    page.get_by_text("Fast", exact=True).click()
+    expect(steps).to_have_value("25")
+    here.open()  # a page that is opened later shows Ditto's controls at once
+    open_options(page)
+    expect(steps).to_have_value("10")
+    expect(rendered).to_have_count(0)
     here.shot("page-engine-ditto")
     assert here.foreign() == []
     here.context.close()

@@ -103,6 +103,7 @@ def test_a_visitor_makes_a_portrait_talk(visit: Callable[..., Visit], portrait: 
     expect(page.locator(".vv-badge")).to_be_visible()
     expect(page.locator(".vv-plot .vv-open")).to_be_visible()
     expect(page.locator(".vv-facts")).to_contain_text("of real time")
+    expect(page.locator(".vv-notes")).to_have_count(0)  # controls that are hidden are not given
     expect(page.locator("#vv-generate")).to_be_visible()
     page.click("#vv-details > button")
     expect(page.locator(".vv-table")).to_contain_text("av_")
@@ -222,6 +223,10 @@ def test_a_preset_moves_the_panel(visit: Callable[..., Visit]) -> None:
     longest.fill("640")
     page.get_by_text("Back to the preset").click()
     expect(longest).to_have_value("512")
+    expect(page.get_by_text("Fewer steps, little smoothing")).to_be_visible()
+    for preset in ("Balanced", "Quality", "Real time", "Chat"):
+        page.get_by_text(preset, exact=True).click()
+        expect(longest).to_have_value("512" if preset == "Chat" else "1920")
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 30.0) -> None:

@@ -14,8 +14,8 @@ import pytest
 
 from core.errors import BadPath
 from core.optimization.avatar_cache import AvatarInfo
-from core.option_table import OPTIONS, PRESETS, flat, parse_options
-from core.options import EMOTIONS
+from core.option_table import OPTIONS, PRESETS
+from core.option_values import EMOTIONS
 from core.settings import Settings
 from core.talker import Progress
 from tests.conftest import ROOT, UPLOAD_MIB, RunningApp
@@ -24,6 +24,7 @@ from ui.environment import prepare, uploads_of
 from ui.files import received
 from ui.owners import is_secret, new_secret, owner_of
 from ui.plot import plot
+from ui.shown import ADVANCED
 from ui.texts import LANGUAGES, language_of
 from ui.work import answered
 
@@ -68,14 +69,14 @@ def planted(running_app: RunningApp) -> list[Path]:
 
 
 def test_foreign_paths_are_refused_as_input(running_app: RunningApp, planted: list[Path]) -> None:
-    controls = list(advanced.defaults("balanced").values())
+    controls = [None for _ in OPTIONS]
     for path in planted:
         file = file_data(path)
         answers = {
             call(running_app, "preload_avatar", source=file),
             call(running_app, "process_talking_head", source=file, audio=file),
             call(running_app, "process_talking_head", audio=file, avatar_token="av_x"),
-            post(running_app, "generate", ["", file, None, file, "neutral", "fast", "320", *controls]),
+            post(running_app, "generate", ["", file, None, file, "fast", *controls]),
         }
         for answer in answers:
             assert "event: error" in answer and "event: complete" not in answer and SECRET not in answer, path
@@ -195,26 +196,17 @@ def test_every_language_says_everything() -> None:
     folder = Path(advanced.__file__).parent / "locales"
     tables = {name: json.loads((folder / f"{name}.json").read_text("utf-8")) for name in LANGUAGES}
     english = set(tables["en"])
-    assert {f"option.{name}" for name in advanced.ADVANCED} <= english
+    assert {f"option.{name}" for name in ADVANCED} <= english
     assert {f"emo.{name}" for name in EMOTIONS} | {f"preset.{name}" for name in PRESETS} <= english
+    assert {f"preset.{name}.hint" for name in PRESETS} <= english
     for name in ("zh", "ja", "ko"):
-        assert set(tables[name]) == english | {f"help.{option}" for option in advanced.ADVANCED}, name
+        assert set(tables[name]) == english | {f"help.{option}" for option in ADVANCED}, name
     for key in english:
         places = {part.split("}")[0] for part in tables["en"][key].split("{")[1:]}
         for table in tables.values():
             assert {part.split("}")[0] for part in table[key].split("{")[1:]} == places, key
     assert language_of({"accept-language": "fr-FR,ja-JP;q=0.8,en;q=0.5"}) == "ja"
     assert language_of({}) == "en"
-
-
-def test_the_panel_offers_every_option_at_its_default() -> None:
-    assert set(advanced.ADVANCED) | set(advanced.BASIC) == set(OPTIONS)
-    for preset in PRESETS:
-        values = advanced.given(advanced.defaults(preset))
-        assert flat(parse_options(values, preset)) == flat(parse_options({}, preset))
-    for language in LANGUAGES:
-        for name in ("emo", "preset", "resolution", *advanced.menus()):
-            assert all(said for said, _ in advanced.choices(name, language))
 
 
 def test_curves_of_any_length_fill_the_plot() -> None:

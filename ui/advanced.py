@@ -1,87 +1,69 @@
 """The advanced panel, made from the option table: one control for every option."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import gradio as gr
 from gradio.components import Component
 
-from core.option_table import GROUPS, OPTIONS, PRESETS, OptionSpec
-from core.options import EMOTIONS
+from core.option_table import GROUPS, OPTIONS, PRESETS
+from core.option_values import EMOTIONS
+from ui.shown import ADVANCED, BASIC, Shown, few_values, is_written
 from ui.texts import say, text
 
-BASIC = ("emo", "resolution")  # these have their place beside the preset
-ADVANCED = tuple(name for name in OPTIONS if name not in BASIC)
 _SAID = {"": "choice.empty", "none": "choice.none", "true": "choice.true", "false": "choice.false"}
 _WIDEST = 1e6  # a slider over a wider range could not be aimed
 
 
-def build(acting: frozenset[str]) -> dict[str, Component]:
-    """Lay out the controls group by group; those the engine ignores come last, and say so."""
+def build(first: Shown) -> tuple[dict[str, Component], dict[str, gr.Accordion]]:
+    """Lay out the panel -> the controls by option, and the groups that they stand in."""
     controls: dict[str, Component] = {}
-    for group in (*GROUPS, "idle"):
-        names = [name for name in ADVANCED if _group(name, acting) == group]
-        if names:
-            with gr.Accordion(text(f"group.{group}"), open=False, elem_classes="vv-group"):
-                controls |= {name: _control(OPTIONS[name]) for name in names}
-    return {name: controls[name] for name in ADVANCED}
+    groups: dict[str, gr.Accordion] = {}
+    for group in GROUPS:
+        title, seen = text(f"group.{group}"), is_seen(group, first)
+        with gr.Accordion(title, open=False, visible=seen, elem_classes="vv-group") as groups[group]:
+            controls |= {name: _control(name, first) for name in ADVANCED if _group(name) == group}
+    return {name: controls[name] for name in ADVANCED}, groups
 
 
-def defaults(preset: str) -> dict[str, Any]:
-    """What each control of the panel shows under a preset."""
-    return {name: PRESETS[preset].get(name, _shown(OPTIONS[name])) for name in ADVANCED}
+def is_seen(group: str, now: Shown) -> bool:
+    """Whether the engine acts on anything in a group."""
+    return any(_group(name) == group for name in ADVANCED if name in now.acting)
+
+
+def properties(name: str, now: Shown, language: str) -> dict[str, Any]:
+    """What an option's control shows and offers."""
+    made = {"value": now.values[name], "visible": name in now.acting}
+    if name in BASIC or few_values(OPTIONS[name]):
+        own = [(say(language, f"{name}.own"), "")] if name in now.own else []
+        return {**made, "choices": own + choices(name, language)}
+    if is_written(OPTIONS[name]):
+        return {**made, "placeholder": say(language, "own") if name in now.own else OPTIONS[name].range}
+    return made
 
 
 def choices(name: str, language: str) -> list[tuple[str, str]]:
     """What a menu offers, in words: of the presets, the emotions or an option."""
-    values = {"preset": tuple(PRESETS), "emo": EMOTIONS}.get(name) or _values(OPTIONS[name])
+    values = {"preset": tuple(PRESETS), "emo": EMOTIONS}.get(name) or few_values(OPTIONS[name])
     if name in ("preset", "emo", "resolution"):
         return [(say(language, f"{name}.{value}"), value) for value in values]
     return [(say(language, _SAID[value]) if value in _SAID else value, value) for value in values]
 
 
-def menus() -> tuple[str, ...]:
-    """The options of the panel that are menus."""
-    return tuple(name for name in ADVANCED if _values(OPTIONS[name]))
+def _group(name: str) -> str:
+    return OPTIONS[name].group or "output"
 
 
-def given(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The controls' values as option values; what is left empty is left out."""
-    return {name: value for name, value in values.items() if value is not None and value != ""}
-
-
-def _group(name: str, acting: frozenset[str]) -> str:
-    return (OPTIONS[name].group or "output") if name in acting else "idle"
-
-
-def _values(spec: OptionSpec) -> tuple[str, ...]:
-    """The values of an option that has few: its choices, or those of a yes, no or automatic."""
-    return spec.choices or (("none", "true", "false") if spec.range == "true | false | none" else ())
-
-
-def _shown(spec: OptionSpec) -> Any:
-    """An option's default as its control shows it."""
-    default = spec.default
-    if _values(spec):
-        return default or _values(spec)[0]
-    if isinstance(default, bool) or spec.bounds != (None, None):
-        return default
-    if isinstance(default, tuple):
-        return ",".join(default)
-    return "" if default is None or default == {} else str(default)
-
-
-def _control(spec: OptionSpec) -> Component:
-    label, info = text(f"option.{spec.name}"), text(f"help.{spec.name}")
-    value = defaults("balanced")[spec.name]
+def _control(name: str, first: Shown) -> Component:
+    spec, made = OPTIONS[name], properties(name, first, "en")
+    made |= {"label": text(f"option.{name}"), "info": text(f"help.{name}")}
     least, greatest = spec.bounds
-    if isinstance(value, bool):
-        return gr.Checkbox(value, label=label, info=info)
-    if _values(spec):
-        return gr.Dropdown(choices(spec.name, "en"), value=value, label=label, info=info)
+    if isinstance(spec.default, bool):
+        return gr.Checkbox(**made)
+    if few_values(spec):
+        return gr.Dropdown(**made)
     if least is None or greatest is None:
-        return gr.Textbox(value, label=label, info=info, placeholder=spec.range)
+        return gr.Textbox(**made)
     if greatest - least > _WIDEST:
-        return gr.Number(value, label=label, info=info, precision=0)
-    step = 1 if isinstance(value, int) else 0.5 if greatest - least > 20 else 0.025
-    return gr.Slider(least, greatest, value=value, step=step, label=label, info=info)
+        return gr.Number(precision=0, **made)
+    step = 1 if isinstance(spec.default, int) else 0.5 if greatest - least > 20 else 0.025
+    return gr.Slider(least, greatest, step=step, **made)

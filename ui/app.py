@@ -19,6 +19,8 @@ from ui import endpoints, page
 from ui.engines import Engines
 from ui.environment import uploads_of
 from ui.handlers import Handlers
+from ui.panel import Panel
+from ui.shown import shown_by
 from ui.texts import TEXTS
 
 _STYLE = Path(__file__).parent / "style.css"
@@ -29,9 +31,11 @@ def build(studio: Studio, settings: Settings) -> gr.Blocks:
     """The page with its events and endpoints, not yet served."""
     age_s = int(settings.result_hours * 3600)
     with gr.Blocks(title="Visavis", analytics_enabled=False, delete_cache=(min(age_s, 3600), age_s)) as demo:
-        shown = page.build(studio.engine.capabilities.acts_on)
-        Handlers(shown, studio, uploads_of(settings)).wire(demo)
-        Engines(shown.engine, studio).wire(demo)
+        shown = page.build(shown_by(studio.engine, page.PRESET))
+        panel = Panel(shown, studio)
+        panel.wire(demo)
+        panel.after(Handlers(shown, studio, uploads_of(settings)).wire(demo))
+        panel.after(Engines(shown.engine, studio).wire(demo))
         endpoints.register(studio, uploads_of(settings))
     return demo.queue(max_size=settings.max_queue)
 

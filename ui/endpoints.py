@@ -10,14 +10,14 @@ import gradio as gr
 from gradio.data_classes import FileData
 
 from core.errors import BadImage, BadOption
-from core.option_table import OPTIONS, parse_options
+from core.option_table import OPTIONS
 from core.options import Crop
 from core.studio import Scope, Studio
 from core.talker import Progress
 from core.types import AvatarSource
 from ui.files import received, sent
 from ui.owners import owner_of
-from ui.work import WORK, Order, answered, idle_options, talk
+from ui.work import WORK, Order, answered, idle_options, options_of, talk
 
 Parameters = Mapping[str, tuple[Any, Any]]  # name -> type, default
 
@@ -25,7 +25,7 @@ _INPUTS: Parameters = {"source": (FileData, None), "audio": (FileData, None), "a
 _BASIC: Parameters = {
     "preset": (str, "balanced"),
     "resolution": (str, "512"),
-    "emo": (Any, "neutral"),
+    "emo": (Any, None),
     "seed": (int, 1024),
 }
 _MORE: Parameters = {"options": (str, "{}")}
@@ -33,7 +33,7 @@ _MORE: Parameters = {"options": (str, "{}")}
 
 def register(studio: Studio, uploads: Path) -> None:
     """Add the endpoints to the Blocks that is being built. Paths outside `uploads` are refused."""
-    api = _Api(studio, uploads)
+    api = Api(studio, uploads)
     rest = {name: (_type(name), None) for name in OPTIONS if name not in _BASIC}
     source = {name: (_type(name), None) for name in Crop.model_fields}
     process = _named(api.process, {**_INPUTS, **_BASIC, **rest, **_MORE}, tuple[FileData, dict])
@@ -49,7 +49,7 @@ def register(studio: Studio, uploads: Path) -> None:
     gr.api(api.clear_cache, api_name="clear_cache")
 
 
-class _Api:
+class Api:
     """The endpoints. `given` holds every parameter by name; None means that it was left out."""
 
     def __init__(self, studio: Studio, uploads: Path) -> None:
@@ -81,9 +81,11 @@ class _Api:
             if source is None:
                 raise BadImage("No portrait was given.", "Give an image or a video.")
             label, preset = given.pop("label"), given.pop("preset")
-            options = parse_options(_values(given), preset)
+            values = _values(given)
+            options_of(self._studio, values, preset)  # wrong ones are told before anything is fetched
             for _ in self._studio.ready():
                 pass  # a plain call has nowhere to show progress
+            options = options_of(self._studio, values, preset)
             token, avatar = self._studio.preload(
                 owner_of(request), AvatarSource(path=source), options, str(label or "")[:80]
             )

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import gradio as gr
+from gradio.events import Dependency
 
 from core.engines.registry import DITTO
 from core.studio import Studio
@@ -26,7 +27,8 @@ class Engines:
     def __init__(self, room: EngineRoom, studio: Studio) -> None:
         self._room, self._studio = room, studio
 
-    def wire(self, demo: gr.Blocks) -> None:
+    def wire(self, demo: gr.Blocks) -> Dependency:
+        """Connect the panel's events -> the one that changes the engine."""
         room = self._room
         shown = [room.about, room.news, room.offer, room.fetch, room.cancel]
         demo.load(self.load, None, shown, **_PRIVATE)
@@ -36,6 +38,7 @@ class Engines:
         )
         stop = room.cancel.click(None, cancels=[run], queue=False, **_PRIVATE)
         stop.then(self.load, None, shown, queue=False, **_PRIVATE)
+        return run
 
     def load(self, request: gr.Request) -> Updates:
         """The panel as it is at rest."""

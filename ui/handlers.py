@@ -6,15 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from gradio.components import Component
+from gradio.events import Dependency
 
 from core.samples import SPEECH, sample_portrait
 from core.studio import Scope, Studio, Talk
 from core.talker import Progress
-from ui import advanced, plot, show
+from ui import plot, show
 from ui.files import received
 from ui.owners import is_secret, new_secret, owner_of
 from ui.page import Page
+from ui.shown import Shown, given
 from ui.texts import language_of, say
 from ui.work import WORK, Order, answered, talk
 
@@ -32,14 +33,14 @@ class Handlers:
     def __init__(self, page: Page, studio: Studio, uploads: Path) -> None:
         self._page, self._studio, self._uploads = page, studio, uploads
 
-    def wire(self, demo: gr.Blocks) -> None:
-        """Connect every event; none of them belongs to the API."""
+    def wire(self, demo: gr.Blocks) -> Dependency:
+        """Connect every event, none of which belongs to the API -> the one that makes videos."""
         page, stage = self._page, self._page.stage
         self._wire_choices(demo)
         shown = [stage.status, stage.video, stage.plot, stage.facts, stage.more, stage.details]
         shown += [page.generate, page.cancel]
         asked = [page.secret, page.mode, page.portrait.photo, page.portrait.video, page.token, page.speech]
-        asked += [page.style.emo, page.style.preset, page.style.resolution, *page.style.controls.values()]
+        asked += [page.style.preset, page.shown, *page.style.by_option().values()]
         gallery = [page.token, page.portrait.avatars]
         page.generate.click(None, js=_TO_STAGE)  # before the run: listeners of a click wait for each other
         run = page.generate.click(
@@ -50,11 +51,12 @@ class Handlers:
         stop.then(self.stopped, None, shown, queue=False, **_PRIVATE)  # after the run's last report
         page.mine.results.click(self.clear_results, page.secret, shown, **_PRIVATE)
         page.mine.avatars.click(self.clear_avatars, page.secret, gallery, **_PRIVATE)
+        return run
 
     def _wire_choices(self, demo: gr.Blocks) -> None:
-        page, style = self._page, self._page.style
+        page = self._page
         gallery = [page.token, page.portrait.avatars]
-        told = [page.secret, page.portrait.avatars, page.stage.status, *self._menus().values()]
+        told = [page.secret, page.portrait.avatars, page.stage.status]
         demo.load(self.load, page.secret, told, **_PRIVATE)
         for name, tab in page.portrait.tabs.items():
             tab.select(partial(str, name), None, page.mode, queue=False, **_PRIVATE)
@@ -65,33 +67,16 @@ class Handlers:
         page.portrait.avatars.delete(self.delete, [page.secret, page.token], gallery, **_PRIVATE)
         page.portrait.sample.click(sample_portrait, None, page.portrait.photo, queue=False, **_PRIVATE)
         page.sample_speech.click(partial(str, SPEECH), None, page.speech, queue=False, **_PRIVATE)
-        controls = list(style.controls.values())
-        for changed in (style.preset.change, style.reset.click):
-            changed(self.preset, style.preset, controls, queue=False, **_PRIVATE)
-
-    def _menus(self) -> dict[str, Component]:
-        """What offers choices in words, by the name that `advanced.choices` knows."""
-        style = self._page.style
-        basic = {"emo": style.emo, "preset": style.preset, "resolution": style.resolution}
-        return {**basic, **{name: style.controls[name] for name in advanced.menus()}}
 
     def load(self, request: gr.Request, secret: object) -> Updates:
-        """A browser opens the page: it gets its secret, its avatars and the menus in its language."""
+        """A browser opens the page: it gets its secret and its avatars."""
         page, language = self._page, language_of(request.headers)
         kept = secret if is_secret(secret) else new_secret()
         return {
             page.secret: kept,
             page.portrait.avatars: self.gallery(request, kept, ""),
             page.stage.status: show.blank(language),
-            **{
-                menu: gr.update(choices=advanced.choices(name, language))
-                for name, menu in self._menus().items()
-            },
         }
-
-    def preset(self, preset: str) -> list[Any]:
-        """The controls go to what a preset means."""
-        return list(advanced.defaults(preset).values())
 
     def gallery(self, request: gr.Request, secret: object, token: str) -> str:
         """The browser's avatars, the chosen one marked."""
@@ -128,20 +113,20 @@ class Handlers:
 
     def generate(
         self, request: gr.Request, secret: object, mode: str, photo: object, video: object, token: str,
-        audio: object, emo: str, preset: str, resolution: str, *controls: Any,
+        audio: object, preset: str, before: Shown, *controls: Any,
     ) -> Iterator[Updates]:  # fmt: skip
         """Make the video: progress first, then the video with its figures. Files come as FileData dicts."""
         language = language_of(request.headers)
         try:
             with answered(language):
-                values = advanced.given(dict(zip(advanced.ADVANCED, controls, strict=True)))
+                values = dict(zip(self._page.style.by_option(), controls, strict=True))
                 order = Order(
                     owner=owner_of(request, secret),
                     source=received({"photo": photo, "video": video}.get(mode), self._uploads),
                     token=token if mode == "avatars" else "",
                     audio=received(audio, self._uploads),
                     preset=preset,
-                    values={"emo": emo, "resolution": resolution, **values},
+                    values=given(values, before),
                 )
                 yield self._running(language)
                 made, figures = yield from talk(

@@ -6,8 +6,10 @@ import gradio as gr
 from gradio.components import Component
 
 from ui import advanced, plot, show
+from ui.shown import Shown
 from ui.texts import text
 
+PRESET = "balanced"  # the one that is chosen at first
 _MARK = (
     '<svg viewBox="0 0 40 40" aria-hidden="true"><rect width="40" height="40" rx="11"/>'
     '<path d="M11 12l9 17 9-17"/><circle cx="20" cy="11" r="3.2"/></svg>'
@@ -31,7 +33,12 @@ class Style:
     preset: gr.Radio
     resolution: gr.Radio
     controls: dict[str, Component]
+    groups: dict[str, gr.Accordion]  # what the controls stand in
     reset: gr.Button
+
+    def by_option(self) -> dict[str, Component]:
+        """The control of every option."""
+        return {"emo": self.emo, "resolution": self.resolution, **self.controls}
 
 
 @dataclass(frozen=True)
@@ -70,6 +77,7 @@ class Page:
     secret: gr.BrowserState  # who this browser is; see ui.owners
     mode: gr.State  # the open tab of the portrait: photo, video or avatars
     token: gr.State  # the chosen avatar
+    shown: gr.State  # what the options' controls show by default; see ui.shown
     portrait: Portrait
     speech: gr.Audio
     sample_speech: gr.Button
@@ -81,17 +89,17 @@ class Page:
     engine: EngineRoom
 
 
-def build(acting: frozenset[str]) -> Page:
-    """Lay the page out, inside the Blocks that is being built. `acting`: options the engine acts on."""
+def build(first: Shown) -> Page:
+    """Lay the page out, inside the Blocks that is being built. `first`: what the options' controls show."""
     secret = gr.BrowserState("", storage_key="visavis-owner", secret="visavis")  # noqa: S106  hides nothing
-    mode, token = gr.State("photo"), gr.State("")
+    mode, token, shown = gr.State("photo"), gr.State(""), gr.State(first)
     head = f'<header class="vv-head">{_MARK}<h1>Visavis</h1><p>${{value}}</p></header>'
     gr.HTML(text("tagline"), html_template=head, apply_default_css=False)
     with gr.Row(elem_id="vv-studio"):
         with gr.Column(scale=6, min_width=320, elem_id="vv-choose"):
             portrait = _portrait()
             speech, sample_speech = _speech()
-            style = _style(acting)
+            style = _style(first)
         with gr.Column(scale=5, min_width=320, elem_id="vv-stage"):
             with gr.Row(elem_id="vv-go"):
                 generate = gr.Button(text("generate"), variant="primary", size="lg", elem_id="vv-generate")
@@ -102,8 +110,9 @@ def build(acting: frozenset[str]) -> Page:
             mine = _mine()
             engine = _engine()
     return Page(
-        secret, mode, token, portrait, speech, sample_speech, style, generate, cancel, stage, mine, engine
-    )
+        secret, mode, token, shown, portrait, speech, sample_speech, style, generate, cancel, stage, mine,
+        engine,
+    )  # fmt: skip
 
 
 def _heading(key: str) -> None:
@@ -145,25 +154,23 @@ def _speech() -> tuple[gr.Audio, gr.Button]:
         return speech, gr.Button(text("sample_speech"), size="sm", elem_classes="vv-sample")
 
 
-def _style(acting: frozenset[str]) -> Style:
+def _style(first: Shown) -> Style:
     with gr.Column(elem_classes="vv-panel"):
         _heading("style")
-        emo = gr.Radio(
-            advanced.choices("emo", "en"), value="neutral", label=text("emo"), elem_classes="vv-pills"
+        emo = gr.Radio(label=text("emo"), elem_classes="vv-pills", **advanced.properties("emo", first, "en"))
+        preset = gr.Radio(
+            advanced.choices("preset", "en"), value=PRESET, label=text("preset"),
+            info=text(f"preset.{PRESET}.hint"), elem_classes="vv-pills",
+        )  # fmt: skip
+        resolution = gr.Radio(
+            label=text("resolution"),
+            elem_classes="vv-pills",
+            **advanced.properties("resolution", first, "en"),
         )
-        with gr.Row():
-            preset = gr.Radio(
-                advanced.choices("preset", "en"), value="balanced", label=text("preset"),
-                min_width=230, elem_classes="vv-pills",
-            )  # fmt: skip
-            resolution = gr.Radio(
-                advanced.choices("resolution", "en"), value="512", label=text("resolution"),
-                min_width=230, elem_classes="vv-pills",
-            )  # fmt: skip
         with gr.Accordion(text("advanced"), open=False, elem_id="vv-advanced"):
-            controls = advanced.build(acting)
+            controls, groups = advanced.build(first)
             reset = gr.Button(text("advanced.reset"), size="sm", elem_classes="vv-sample")
-    return Style(emo, preset, resolution, controls, reset)
+    return Style(emo, preset, resolution, controls, groups, reset)
 
 
 def _stage() -> Stage:

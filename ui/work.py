@@ -44,23 +44,37 @@ def talk(
     """Make the clip: yields progress as `show` puts it, a few times a second, and returns the clip and
     its figures. Closing it cancels. Raises TalkerError.
     """
-    options = parse_options(order.values, order.preset)
+    options_of(studio, order.values, order.preset)  # wrong ones are told before anything is fetched
     if order.source is None and not order.token:
         raise InputError("No portrait was given.", "Give an image or a video, or an avatar token.")
     if order.audio is None:
         raise BadAudio("No speech was given.", "Give a sound file, or a video that has sound.")
-    source = AvatarSource(path=order.source) if order.source else None
     shown, stage = 0.0, ""
-    work = studio.talk(order.owner, source, order.token, order.audio, options)
-    with closing(work):
+    with closing(_steps(studio, order, order.audio)) as work:
         while True:
             try:
                 step = next(work)
             except StopIteration as stop:
-                return stop.value, _figures(studio, stop.value, order, options)
+                return stop.value
             if step.stage != stage or time.monotonic() - shown > _PERIOD:
                 shown, stage = time.monotonic(), step.stage
                 yield show(step)
+
+
+def _steps(
+    studio: Studio, order: Order, audio: Path
+) -> Generator[Progress, None, tuple[Talk, dict[str, Any]]]:
+    """The work itself. The engine must be there before the options, for it brings defaults of its own."""
+    yield from studio.ready()
+    options = options_of(studio, order.values, order.preset)
+    source = AvatarSource(path=order.source) if order.source else None
+    made = yield from studio.talk(order.owner, source, order.token, audio, options)
+    return made, _figures(studio, made, order, options)
+
+
+def options_of(studio: Studio, values: Mapping[str, Any], preset: str) -> GenerationOptions:
+    """Flat values over the preset over what the running engine brings. Raises BadOption."""
+    return parse_options(values, preset, studio.engine.capabilities.defaults)
 
 
 def _figures(studio: Studio, made: Talk, order: Order, options: GenerationOptions) -> dict[str, Any]:
@@ -92,8 +106,8 @@ def _figures(studio: Studio, made: Talk, order: Order, options: GenerationOption
 
 
 def idle_options(studio: Studio, preset: str, options: GenerationOptions, is_image: bool) -> tuple[str, ...]:
-    """A warning for every option that was moved away from the preset and that cannot act."""
-    usual, asked = flat(parse_options({}, preset)), flat(options)
+    """A warning for every option that was moved away from what the preset means, and that cannot act."""
+    usual, asked = flat(options_of(studio, {}, preset)), flat(options)
     moved = [name for name, value in asked.items() if value != usual[name]]
     return warnings(studio.engine, moved, options, is_image)
 
