@@ -33,7 +33,7 @@ sys.path.insert(0, str(ROOT))
 
 from core.errors import EncodeFailed, TalkerError
 from core.samples import SPEECH, sample_portrait
-from inference import parser, run
+from inference import make, parser
 
 OUTPUT = ROOT / "output"
 
@@ -78,7 +78,7 @@ def main() -> int:
     try:
         save_portrait(portrait)
         paths = ("--source_path", str(portrait), "--audio_path", str(SPEECH), "--output_path", str(video))
-        made = run(parser().parse_args(paths))
+        made = make(parser().parse_args(paths)).figures
     except TalkerError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

@@ -169,6 +169,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Bench, Di
         yield bench, engine
         engine.close()
         mesh().close()
+        mesh.cache_clear()  # other modules have it opened anew
 
 
 @pytest.fixture(scope="module")
