@@ -13,6 +13,7 @@ from core.errors import BadOption
 from core.option_arrays import OptionGroup
 from core.options import Crop, Expression, GenerationOptions, Motion, Output, Stitch
 
+_NESTED = ("ctrl_info", "overall_ctrl_info")  # a wrong value is named by its place in them
 NO_DEFAULTS: Mapping[str, Any] = MappingProxyType({})
 GROUPS: dict[str, type[OptionGroup]] = {
     "crop": Crop, "motion": Motion, "expression": Expression, "stitch": Stitch, "output": Output,
@@ -138,7 +139,7 @@ def _explain(error: ValidationError) -> tuple[str, str]:
     # of the forms that an option may take, the one meant is the one that was read furthest
     first = max((each for each in errors if name in each["loc"]), key=lambda each: len(each["loc"]))
     where = [str(part) for part in first["loc"]]
-    inner = ".".join(where[where.index(name) + 1 :]) if name == "ctrl_info" else ""
+    inner = ".".join(where[where.index(name) + 1 :]) if name in _NESTED else ""
     spec = OPTIONS[name]
     wrong = first["msg"].removeprefix("Value error, ")
     given = f" at {inner}" if inner else f" (given: {str(first['input'])[:60]!r})"

@@ -171,3 +171,73 @@ def test_what_needs_something_else_is_told(engine: DittoEngine) -> None:
     )
     assert told(delta_eye_open_n=30, delta_eye_arr=COURSE, fix_kp_cond=1, fix_kp_cond_dim=(0, 202)) == ()
     assert engine.capabilities.acts_on == set(OPTIONS) - {"render_size"}
+
+
+def character(avatar: RegisteredAvatar) -> dict[str, Any]:
+    """The source as a reference character, rows by name, to be changed."""
+    names = ("scale", *MOTION_KEYS)
+    made = {name: np.array(avatar.arrays[f"x.{name}"]) for name in names}
+    return made | {name: np.array(avatar.arrays[name]) for name in ("eye_open", "eye_ball", "sc")}
+
+
+def test_what_the_motion_model_is_told_of_a_character(
+    made: tuple[DittoEngine, dict[str, Counted]], avatar: RegisteredAvatar
+) -> None:
+    engine, nets = made
+    other = character(avatar)
+    other |= {"sc": other["sc"] + 1, "eye_open": other["eye_open"] + 2, "exp": other["exp"] + 3}
+    nets["lmdm"].calls.clear()
+    motion(engine, avatar, 0.2, ch_info=other)
+    call = nets["lmdm"].calls[0]
+    np.testing.assert_allclose(call["cond"][0, 0, 1040:], other["sc"], atol=1e-6)
+    np.testing.assert_allclose(call["cond"][0, 0, 1032:1034], other["eye_open"][0], atol=1e-6)
+    np.testing.assert_allclose(call["cond_frame"][0, 202:], other["exp"][0], atol=1e-6)
+
+
+def test_a_larger_character_moves_more(points: Any, avatar: RegisteredAvatar) -> None:
+    """By its size over the source's; the stand-in's motion itself does not depend on it."""
+
+    def swing(**values: object) -> np.ndarray:
+        moved = points(use_d_keys="exp", drive_eye=False, flag_stitching=True, **values)[:, LIPS]
+        return moved - moved[:1]
+
+    large = character(avatar)
+    large["scale"] = 2 * large["scale"]
+    np.testing.assert_allclose(swing(ch_info=large), 2 * swing(), atol=1e-5)
+    assert np.abs(swing()).max() > 1e-2
+
+
+def test_online_all_is_relative_to_the_silence_before(
+    made: tuple[DittoEngine, dict[str, Counted]], avatar: RegisteredAvatar, points: Any
+) -> None:
+    """Offline the first frame is the source itself."""
+    _, nets = made
+
+    def first(**values: object) -> float:
+        moved = points(use_d_keys="exp", drive_eye=False, **values)[0, LIPS]
+        return float(np.abs(moved - nets["stitch_network"].calls[0]["kp_source"][0, LIPS]).max())
+
+    assert first() < 1e-6
+    assert first(online_mode=True, overlap_v2=70) > 1e-3
+    assert first(online_mode=True, overlap_v2=70, relative_d=False) == pytest.approx(
+        first(online_mode=True, overlap_v2=70)
+    )
+
+
+def test_the_silence_before_is_heard_as_upstream_hears_it(
+    made: tuple[DittoEngine, dict[str, Counted]], avatar: RegisteredAvatar
+) -> None:
+    """With chunks of 3, 5, 2, whatever is asked for the sound."""
+    engine, nets = made
+    nets["hubert"].calls.clear()
+    motion(engine, avatar, 0.4, chunksize=(5, 5, 3), online_mode=True, overlap_v2=70)
+    lengths = [len(call["input_values"][0]) for call in nets["hubert"].calls]
+    assert lengths[:14] == [6480] * 14 and set(lengths[14:]) == {8400}
+
+
+def test_a_fade_of_the_clip_goes_before_one_of_a_frame(points: Any) -> None:
+    """As upstream has it."""
+    whole = {"fade_in": 4, "drive_eye": False, "use_d_keys": "exp"}
+    single = points(**whole, ctrl_info={2: {"fade_alpha": 0}, 6: {"fade_alpha": 0}})
+    apart = np.abs(single - points(**whole)).max((1, 2))
+    assert apart[2] == 0 and apart[6] > 1e-4

@@ -1,9 +1,10 @@
 """One table, strict: wrong values are named with their range."""
 
+import numpy as np
 import pytest
 
 from core.errors import BadOption
-from core.option_table import OPTIONS, PRESETS, flat, parse_options
+from core.option_table import OPTIONS, PRESETS, check_frames, flat, parse_options
 from core.options import GenerationOptions
 
 
@@ -101,3 +102,70 @@ def test_lists_come_as_text_too() -> None:
 def test_json_beyond_reason_is_refused(name: str) -> None:
     with pytest.raises(BadOption, match="nested too deeply"):
         parse_options({name: "[" * 100_000})
+
+
+def test_what_goes_before_what() -> None:
+    """The caller's values, then the preset's, then what an engine brings, then the table's."""
+    brought = {"overlap_v2": 70, "sampling_timesteps": 10, "seed": 5}
+    options = parse_options({"sampling_timesteps": 7}, "fast", brought)
+    assert (options.motion.sampling_timesteps, options.motion.overlap_v2) == (7, 5)
+    assert (options.motion.seed, options.crop.crop_scale) == (5, 2.3)
+    assert parse_options({}, "balanced", brought).motion.overlap_v2 == 70
+
+
+@pytest.mark.parametrize(
+    ("given", "group", "value"),
+    [
+        ({"emo": np.eye(8)[:2]}, "expression", tuple(tuple(row) for row in np.eye(8)[:2].tolist())),
+        ({"emo": "[[0,0,0,1,0,0,0,0]]"}, "expression", ((0, 0, 0, 1, 0, 0, 0, 0),)),
+        ({"emo": np.int64(3)}, "expression", ((3,),)),
+        ({"chunksize": "2,5,1"}, "motion", (2, 5, 1)),
+        ({"chunksize": [5, 5, 3]}, "motion", (5, 5, 3)),
+        ({"fix_kp_cond_dim": np.array([0, 202])}, "motion", (0, 202)),
+        ({"fix_kp_cond_dim": "none"}, "motion", None),
+        ({"delta_eye_arr": np.zeros((2, 63), np.float32)}, "expression", ((0.0,) * 63,) * 2),
+        ({"v_min_max_for_clip": np.zeros((4, 265))}, "motion", ((0.0,) * 265,) * 2),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_arrays_come_as_arrays_lists_and_text(given: dict, group: str, value: object) -> None:
+    made = getattr(parse_options(given), group)
+    assert getattr(made, next(iter(given))) == value
+    again = parse_options(flat(parse_options(given)))
+    assert again == parse_options(given), "what is told as JSON means the same"
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"emo": list(range(8))}, "1 to 7 emotions, not 8"),
+        ({"emo": [[0.5] * 8, [0.5] * 7]}, "array of weights"),
+        ({"emo": np.zeros((2, 9))}, r"shape \(2, 9\)"),
+        ({"emo": [[0.5] * 7 + [float("nan")]]}, "not finite"),
+        ({"chunksize": "3,5"}, "not 3 numbers"),
+        ({"chunksize": (3, 5, 0)}, "greater than or equal to 1"),
+        ({"chunksize": (1, 1, 1)}, "sum is 3 frames, not 5 to 20"),
+        ({"fix_kp_cond_dim": (5, 5)}, "no stretch"),
+        ({"fix_kp_cond_dim": (0, 266)}, "less than or equal to 265"),
+        ({"delta_eye_arr": np.zeros((2, 62))}, r"shape \(2, 62\)"),
+        ({"v_min_max_for_clip": [[1] * 265, [0] * 265]}, "above the greatest"),
+        ({"v_min_max_for_clip": [[0] * 265] * 3}, "3 rows, not 2 or 4"),
+        ({"ch_info": {"scale": [[1]]}}, "lacks pitch"),
+        ({"ch_info": 3}, "no character"),
+        ({"ch_info": {"x_s_info_lst": 3}}, "x_s_info_lst"),
+        ({"low_latency": True}, "set online_mode"),
+        ({"overall_ctrl_info": {"nod": 1}}, "nod"),
+        ({"overlap_v2": 80}, "less than or equal to 79"),
+        ({"N_d": -2}, "N_d"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_wrong_arrays_are_told(given: dict, says: str) -> None:
+    with pytest.raises(BadOption, match=says):
+        parse_options(given)
+
+
+def test_controls_of_frames_that_there_are_not() -> None:
+    check_frames(parse_options({"ctrl_info": {9: {}}}), 10)
+    with pytest.raises(BadOption, match=r"no frame 10; the clip has 10\. Allowed: frames 0 \.\. 9"):
+        check_frames(parse_options({"ctrl_info": [{}] * 12}), 10)

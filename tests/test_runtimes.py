@@ -270,11 +270,14 @@ class Broken(torch.nn.Module):
         return x @ torch.zeros(5, 5)
 
 
-def test_errors_of_torch() -> None:
+def test_errors_of_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    given_back: list[None] = []
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: given_back.append(None))
     spec = NetworkSpec("net", (Port("x", (1, 1)),), (Port("y", (1, 1)),))
     one = {"x": np.ones((1, 1), np.float32)}
     with pytest.raises(OutOfMemory, match=r"net: no memory left while running.*VISAVIS_PRECISION=fp16"):
         TorchNetwork(spec, Hungry())(one)
+    assert given_back, "so that the next run finds room"
     with pytest.raises(ComputeError, match="net: failed while running"):
         TorchNetwork(spec, Broken())(one)
 

@@ -200,6 +200,19 @@ def test_defaults_of_the_configuration(
         StreamSDK(made.cfg_pkl, made.data_root, base={})
 
 
+def test_a_planned_length_limits_a_source_video(
+    sdk: StreamSDK, files: Checkpoints, tmp_path: Path
+) -> None:  # fmt: skip
+    with VideoWriter(tmp_path / "head.mp4", (512, 512)) as writer:
+        for _ in range(5):
+            writer.write(astronaut_portrait())
+    for values, frames_read in (({"N_d": 2}, 2), ({"N_d": 2, "template_n_frames": 3}, 3), ({}, 5)):
+        files.nets["appearance_extractor"].calls.clear()
+        sdk.setup(tmp_path / "head.mp4", tmp_path / "a.mp4", **values)
+        assert len(files.nets["appearance_extractor"].calls) == frames_read
+    sdk.cancel()
+
+
 # --- what goes wrong
 
 
