@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from core.atomic_components.windows import frame_count
-from core.errors import BadAudio, BadPath
+from core.errors import BadAudio, BadOption, BadPath
+from core.option_table import parse_options
 from core.options import Crop, GenerationOptions
 from core.settings import Settings
 from core.talker import ClipInfo, Session, audio_limits, clip
@@ -149,3 +150,16 @@ def test_the_sound_is_closed_when_the_engine_breaks(prefetch: int, wav: Path, tm
     assert str(wav) not in [os.path.realpath(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")], (
         kept
     )
+
+
+def test_controls_of_frames_that_the_clip_does_not_have(wav: Path, tmp_path: Path) -> None:
+    """Refused before the work; just behind the end, where a file's own word may be off, told after it."""
+    engine = FakeEngine()
+    avatar = engine.register(SOURCE, Crop())
+    with pytest.raises(BadOption, match="no frame 60"):
+        finish(clip(engine, avatar, wav, tmp_path / "a.mp4", parse_options({"ctrl_info": {60: {}}}), LIMITS))
+    assert not (tmp_path / "a.mp4").exists()
+    made = finish(
+        clip(engine, avatar, wav, tmp_path / "a.mp4", parse_options({"ctrl_info": {51: {}}}), LIMITS)
+    )
+    assert made.frames == 51 and "no frame 51" in made.notes[-1]
