@@ -37,7 +37,7 @@ import json  # noqa: E402
 import random  # noqa: E402
 import resource  # noqa: E402
 from collections.abc import Callable, Generator, Iterator, Mapping  # noqa: E402
-from contextlib import closing, contextmanager, nullcontext  # noqa: E402
+from contextlib import closing, contextmanager  # noqa: E402
 from dataclasses import dataclass  # noqa: E402
 from itertools import pairwise  # noqa: E402
 from pathlib import Path  # noqa: E402
@@ -45,7 +45,7 @@ from pathlib import Path  # noqa: E402
 import numpy as np  # noqa: E402
 
 from core.errors import BadOption, Cancelled, TalkerError  # noqa: E402
-from core.option_table import OPTIONS, PRESETS, parse_options  # noqa: E402
+from core.option_table import DEFAULT_PRESET, OPTIONS, PRESETS, parse_options  # noqa: E402
 from core.option_values import EMOTIONS  # noqa: E402
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def parser() -> argparse.ArgumentParser:
         "own size unless --resolution says otherwise",
     )  # fmt: skip
     made.add_argument("--data_root", type=Path, default=None, help="the folder that its models lie in")
-    made.add_argument("--preset", default="balanced", help=" | ".join(PRESETS) + " (default: balanced)")
+    made.add_argument("--preset", default=DEFAULT_PRESET, help=" | ".join(PRESETS))
     made.add_argument(
         "--more_kwargs", metavar="JSON|FILE", default="{}",
         help='options as {"setup_kwargs": {...}, "run_kwargs": {...}}, or a .json or .pkl file with that; '
@@ -148,8 +148,9 @@ def make(arguments: argparse.Namespace) -> Made:
 
     from tqdm import tqdm
 
-    from core.batch import check_files, folder_made, make_clips, options_by_emotion, order, shared_figures
+    from core.batch import check_files, make_clips, options_by_emotion, order, shared_figures
     from core.contracts import warnings
+    from core.media.mp4 import folder_made
     from core.settings import load_settings
     from core.talker import audio_limits
     from core.types import AvatarSource
@@ -159,7 +160,8 @@ def make(arguments: argparse.Namespace) -> Made:
     limits = audio_limits(settings)
     emotions = EMOTIONS if arguments.all_emotions else ()
     clips, folder = order(arguments.audio_path, arguments.output_path, emotions)
-    with folder_made(folder) if folder else nullcontext(), tqdm(disable=None, bar_format=_BAR) as bar:
+    home = folder or clips[0].output.absolute().parent
+    with folder_made(home), tqdm(disable=None, bar_format=_BAR) as bar:
         show = _shown_by(bar)
         check_files(clips, arguments.source_path, limits)
         running = _start(arguments, settings, show)

@@ -1,9 +1,9 @@
 """Many clips of one avatar: which files are meant, where each clip goes, and what became of it."""
 
 import glob
+import logging
 import os
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ from core.options import GenerationOptions
 from core.settings import Settings
 from core.talker import ClipInfo, Progress, clip
 from core.types import RegisteredAvatar
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -154,24 +156,6 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-@contextmanager
-def folder_made(folder: Path) -> Iterator[None]:
-    """The folder is there; what had to be made of it and stays empty goes again. Raises BadPath."""
-    missing = [each for each in (folder, *folder.parents) if not os.path.lexists(each)]
-    try:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise BadPath(
-                f"The output folder '{folder!s:.200}' cannot be made: {error.strerror}.", "Choose another."
-            ) from error
-        yield
-    finally:
-        for each in missing:  # the innermost first
-            with suppress(OSError):
-                each.rmdir()
-
-
 # --- the work
 
 
@@ -202,6 +186,9 @@ def make_clips(
             raise
         except TalkerError as error:
             failed = error
+        except Exception as error:  # what nobody foresaw ends its own clip alone, too
+            _log.exception("%s failed", each.output.name)
+            failed = TalkerError(f"Something went wrong inside ({type(error).__name__}: {error}).")
         yield Outcome(each, made, failed)
 
 

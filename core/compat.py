@@ -4,27 +4,29 @@ Names, arguments and the order of calls are those of antgroup/ditto-talkinghead 
 offline and online, are one here. What differs is told in docs/sdk.md.
 """
 
+import logging
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from core.aux_models.hubert import ChunkSize
-from core.contracts import StageClock
+from core.aux_models.hubert import WIDTH, ChunkSize
+from core.contracts import StageClock, warnings
 from core.engines.ditto.engine import DittoEngine
 from core.engines.ditto.start import start_published
-from core.errors import BadAudio, BadOption
+from core.errors import BadAudio, BadOption, BadPath
+from core.media.mp4 import check_target, folder_made
 from core.media.writer import VideoWriter
 from core.optimization.parallel_processing import FedWork
 from core.option_table import check_frames, parse_options
 from core.options import GenerationOptions
 from core.settings import load_settings
-from core.types import SAMPLE_RATE, AvatarSource, RegisteredAvatar
+from core.types import SAMPLE_RATE, AudioChunk, AvatarSource, RegisteredAvatar
 
-_CHUNK = tuple(ChunkSize())
+_log = logging.getLogger(__name__)
 _WAITING = 100  # blocks of features, as upstream's queues
 _LONGEST = 3000  # frames of a source video
 
@@ -41,8 +43,9 @@ class StreamSDK:
     def __init__(
         self, cfg_pkl: str | Path, data_root: str | Path, **sections: Mapping[str, Any]
     ) -> None:  # fmt: skip
-        self._engine, _ = start_published(load_settings(), Path(cfg_pkl), Path(data_root), sections)
-        self.wav2feat = Wav2Feat(self._engine)
+        self._engine, _ = start_published(load_settings(), _path(cfg_pkl), _path(data_root), sections)
+        self._released = False
+        self.wav2feat = Wav2Feat(self._engine, self._chunk)
         self.audio2motion_queue = FeatureQueue(self._put)
         self.output_path = self.tmp_output_path = ""
         self.online_mode = False
@@ -58,15 +61,20 @@ class StreamSDK:
         Without a `seed` one is drawn from numpy's global random numbers. `N_d` limits the frames of a source
         video that are read, too. Raises InputError, ComputeError.
         """
+        if self._released:
+            raise BadOption("This SDK was released.", "Make another one.")
         self.cancel()
         drawn = int(np.random.randint(2**32, dtype=np.uint64))
-        self._values = {"resolution": "source", "seed": drawn, **options}
-        self._options = self._parsed()
+        source, unfinished = _path(source_path), Path(f"{_path(output_path)}.tmp.mp4").absolute()
+        self._take({"resolution": "source", "seed": drawn, **options})
         crop, planned = self._options.crop, self._options.stitch.N_d
         if crop.template_n_frames < 0 < planned:
             crop = crop.model_copy(update={"template_n_frames": min(planned, _LONGEST)})
-        Path(output_path).absolute().parent.mkdir(parents=True, exist_ok=True)
-        avatar = self._engine.register(AvatarSource(path=Path(source_path)), crop)
+        with folder_made(unfinished.parent):
+            check_target(unfinished)
+            avatar = self._engine.register(AvatarSource(path=source), crop)
+        for line in warnings(self._engine, options, self._options, avatar.is_image):
+            _log.warning(line)
         self.online_mode = self._options.motion.online_mode
         self.output_path, self.tmp_output_path = str(output_path), f"{output_path}.tmp.mp4"
         self._avatar = avatar
@@ -85,17 +93,16 @@ class StreamSDK:
         self._opened()
         if self._clip is not None:
             raise BadOption("setup_Nd comes too late: the clip has sound already.", "Call it before that.")
-        self._values |= {"N_d": N_d, "fade_in": fade_in, "fade_out": fade_out}
-        if ctrl_info is not None:
-            self._values["ctrl_info"] = ctrl_info
-        self._options = self._parsed()
+        told = {"N_d": N_d, "fade_in": fade_in, "fade_out": fade_out}
+        self._take(self._values | told | ({} if ctrl_info is None else {"ctrl_info": ctrl_info}))
 
-    def run_chunk(self, audio_chunk: np.ndarray, chunksize: Sequence[int] = _CHUNK) -> None:
+    def run_chunk(self, audio_chunk: np.ndarray, chunksize: Sequence[int] | None = None) -> None:
         """Sound at 16 kHz (sum(chunksize) * 640 + 80,): `present` frames of it, between past and future.
 
-        Raises BadAudio, BadOption, and what has gone wrong with the clip meanwhile.
+        Without `chunksize` that of `setup` goes. Raises BadAudio, BadOption, and what has gone wrong with
+        the clip meanwhile.
         """
-        chunk = ChunkSize(*chunksize).checked()
+        chunk = self._chunk(chunksize)
         window = _sound(audio_chunk)
         if len(window) != chunk.samples:
             raise BadAudio(
@@ -126,13 +133,21 @@ class StreamSDK:
     def release(self) -> None:
         """Drop what is open and give back the networks; the object is of no use afterwards."""
         self.cancel()
-        self._engine.close()
+        if not self._released:
+            self._released = True
+            self._engine.close()
 
-    def _parsed(self) -> GenerationOptions:
-        options = parse_options(self._values, defaults=self._engine.capabilities.defaults)
+    def _take(self, values: dict[str, Any]) -> None:
+        """Make these the clip's option values, if they are all right. Raises BadOption."""
+        options = parse_options(values, defaults=self._engine.capabilities.defaults)
         if options.stitch.N_d > 0:
             check_frames(options, options.stitch.N_d)
-        return options
+        self._values, self._options = values, options
+
+    def _chunk(self, chunksize: Sequence[int] | None) -> ChunkSize:
+        if chunksize is None:
+            return ChunkSize(*self._options.motion.chunksize)
+        return ChunkSize(*parse_options({"chunksize": chunksize}).motion.chunksize)
 
     def _opened(self) -> RegisteredAvatar:
         if self._avatar is None:
@@ -166,7 +181,10 @@ def _write(
     """The clip, on the thread that writes it. It knows nothing of the SDK, which may go away meanwhile."""
     rng = np.random.default_rng(options.motion.seed)
     frames = engine.animate_features(avatar, features, options, rng, StageClock())
-    with VideoWriter(path, engine.canvas_size(avatar, options)) as writer:
+    with (
+        folder_made(path.absolute().parent),
+        VideoWriter(path, engine.canvas_size(avatar, options)) as writer,
+    ):
         for frame in frames:
             look()
             writer.write(frame.rgb)
@@ -177,16 +195,28 @@ def _write(
 class Wav2Feat:
     """What is said in a recording, for `audio2motion_queue`."""
 
-    def __init__(self, engine: DittoEngine) -> None:
-        self._engine = engine
+    def __init__(
+        self, engine: DittoEngine, chunk: Callable[[Sequence[int] | None], ChunkSize]
+    ) -> None:  # fmt: skip
+        self._engine, self._chunk = engine, chunk
 
     def wav2feat(
-        self, audio: np.ndarray, sr: int = SAMPLE_RATE, chunksize: Sequence[int] = _CHUNK
-    ) -> np.ndarray:  # fmt: skip
-        """Sound (n,) at 16 kHz -> features (frames, 1024). Raises BadAudio, BadOption."""
+        self, audio: np.ndarray, sr: int = SAMPLE_RATE, chunksize: Sequence[int] | None = None
+    ) -> np.ndarray:
+        """Sound (n,) at 16 kHz -> features (frames, 1024); without `chunksize` that of `setup` goes.
+
+        Raises BadAudio, BadOption.
+        """
         if sr != SAMPLE_RATE:
             raise BadAudio(f"The sound has {sr} Hz, not {SAMPLE_RATE}.", "Load it with sr=16000.")
-        return self._engine.describe(_sound(audio), ChunkSize(*chunksize))
+        blocks = self.stream([AudioChunk(_sound(audio), 0)], chunksize)
+        return np.concatenate([np.zeros((0, WIDTH), np.float32), *blocks])
+
+    def stream(
+        self, sound: Iterable[AudioChunk], chunksize: Sequence[int] | None = None
+    ) -> Iterator[np.ndarray]:
+        """The same in blocks (n, 1024), each as soon as its sound is there (not upstream's)."""
+        return self._engine.describe(sound, self._chunk(chunksize))
 
 
 class FeatureQueue:
@@ -202,15 +232,33 @@ class FeatureQueue:
         """
         if features is None:
             return
-        rows = np.asarray(features, np.float32)
-        if rows.ndim != 2 or rows.shape[1] != 1024 or not np.isfinite(rows).all():
-            raise BadAudio(f"Features have the shape (frames, 1024) and are finite, not {rows.shape}.")
+        rows = _numbers(features, "features")
+        if rows.ndim != 2 or rows.shape[1] != WIDTH:
+            raise BadAudio(f"Features have the shape (frames, {WIDTH}), not {rows.shape}.")
         if len(rows):
             self._put(rows)
 
 
 def _sound(samples: np.ndarray) -> np.ndarray:
-    sound = np.asarray(samples, np.float32)
-    if sound.ndim != 1 or not np.isfinite(sound).all():
-        raise BadAudio(f"Sound is finite numbers in one row, not {sound.shape}.", "Load it in mono.")
+    if getattr(samples, "dtype", np.dtype(float)).kind in "iu":
+        raise BadAudio("The sound is whole numbers, not -1 .. 1.", "Load it as floating point.")
+    sound = _numbers(samples, "sound")
+    if sound.ndim != 1:
+        raise BadAudio(f"Sound is one row of numbers, not {sound.shape}.", "Load it in mono.")
     return sound
+
+
+def _numbers(values: object, what: str) -> np.ndarray:
+    try:
+        array = np.asarray(values, np.float32)
+    except (TypeError, ValueError) as error:
+        raise BadAudio(f"The {what} are no array of numbers.", "Hand in a numpy array.") from error
+    if not np.isfinite(array).all():
+        raise BadAudio(f"The {what} are not finite.")
+    return array
+
+
+def _path(given: object) -> Path:
+    if not isinstance(given, str | Path) or not str(given):
+        raise BadPath(f"A path was expected, not {given!r:.60}.", "Give it as text or as a Path.")
+    return Path(given)

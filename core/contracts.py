@@ -21,12 +21,10 @@ class Capabilities:
     `acts_on` names the options that have an effect, `video_only` those of them that an image does not
     feel, `idle_controls` the fields of a FrameControl that have none, `needs` the option without which
     another has none; `defaults` are option values that the engine's files bring in place of the table's.
-    `lookahead` is the sound, in samples, that must follow a frame before it can be drawn; `prefetch` is the
-    number of frames that may be made ahead on a thread of their own (0: none).
+    `prefetch` is the number of frames that may be made ahead on a thread of their own (0: none).
     """
 
     acts_on: frozenset[str]
-    lookahead: int
     prefetch: int = 0
     video_only: frozenset[str] = frozenset()
     idle_controls: frozenset[str] = frozenset()
@@ -98,6 +96,10 @@ class Engine(Protocol):
 
     def canvas_size(self, avatar: RegisteredAvatar, options: GenerationOptions) -> tuple[int, int]:
         """(width, height) of the frames that `animate` gives."""
+        ...
+
+    def lookahead(self, options: GenerationOptions) -> int:
+        """Samples of sound that must follow a frame's own before it is given; at most, with such options."""
         ...
 
     def animate(

@@ -12,6 +12,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 MOTION_COLUMNS = 265  # of a motion vector: scale 1, pitch, yaw, roll 66 each, t 3, exp 63
 MOST_ROWS = 3000  # of an array: two minutes of frames
 
+_TOO_DEEP = "is not JSON that can be read: it is nested too deeply"
+
 Row = tuple[float, ...]
 Rows = tuple[Row, ...]
 
@@ -21,8 +23,29 @@ class OptionGroup(BaseModel):
 
 
 def plain(value: object) -> object:
-    """Arrays and numpy's numbers as lists and numbers."""
-    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
+    """Arrays and numpy's numbers, in lists too, as lists and numbers."""
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value
+
+
+def listed(value: object) -> object:
+    """Text with commas, or a JSON list, as a list; anything else as it is."""
+    value = plain(value)
+    if not isinstance(value, str) or not (value.lstrip().startswith("[") or "," in value):
+        return value
+    text = value.strip()
+    if text.startswith("["):
+        try:
+            return json.loads(text)
+        except json.JSONDecodeError as error:
+            if text.count("[") > 1:
+                raise ValueError(f"is not JSON ({error.msg} at character {error.pos})") from error
+        except RecursionError as error:
+            raise ValueError(_TOO_DEEP) from error
+    return [part.strip() for part in text.strip("[]() ").split(",") if part.strip()]
 
 
 def from_json(value: object) -> object:
@@ -33,14 +56,14 @@ def from_json(value: object) -> object:
     except json.JSONDecodeError as error:
         raise ValueError(f"is not JSON ({error.msg} at character {error.pos})") from error
     except RecursionError as error:
-        raise ValueError("is not JSON that can be read: it is nested too deeply") from error
+        raise ValueError(_TOO_DEEP) from error
 
 
 def is_none(value: object) -> bool:
     return isinstance(value, str) and value.strip().lower() in ("none", "null")
 
 
-def table_of(value: object, width: int | None, name: str = "it") -> Rows:
+def table_of(value: object, width: int | None, name: str = "the array") -> Rows:
     """Numbers in rows, an array, lists or JSON -> rows of `width` numbers each. Raises ValueError."""
     value = plain(from_json(value))
     try:
@@ -85,10 +108,8 @@ def _columns(value: tuple[int, int] | None) -> tuple[int, int] | None:
 
 
 def numbers_of(value: object, count: int, what: str) -> object:
-    value = plain(value)
-    if isinstance(value, str):
-        value = [part.strip() for part in value.strip("[]() ").split(",")]
-    if not isinstance(value, list | tuple) or len(value) != count:
+    value = listed(value)
+    if not isinstance(value, list) or len(value) != count:
         raise ValueError(f"is not {count} numbers ({what})")
     return tuple(value)
 

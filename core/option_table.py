@@ -11,6 +11,7 @@ from pydantic.fields import FieldInfo
 
 from core.errors import BadOption
 from core.option_arrays import OptionGroup
+from core.option_values import FrameControl
 from core.options import Crop, Expression, GenerationOptions, Motion, Output, Stitch
 
 _NESTED = ("ctrl_info", "overall_ctrl_info")  # a wrong value is named by its place in them
@@ -19,9 +20,11 @@ GROUPS: dict[str, type[OptionGroup]] = {
     "crop": Crop, "motion": Motion, "expression": Expression, "stitch": Stitch, "output": Output,
 }  # fmt: skip
 
+DEFAULT_PRESET = "default"
 PRESETS: dict[str, dict[str, Any]] = {
+    DEFAULT_PRESET: {},  # the defaults: the table's, or what an engine's checkpoints bring
     "fast": {"sampling_timesteps": 25, "overlap_v2": 5, "smo_k_d": 1, "smo_k_s": 1, "max_size": 512},
-    "balanced": {},  # the defaults: the table's, or what an engine's checkpoints bring
+    "balanced": {"sampling_timesteps": 50, "overlap_v2": 10, "smo_k_d": 3, "smo_k_s": 13, "max_size": 1920},
     "quality": {"sampling_timesteps": 100, "overlap_v2": 20, "smo_k_d": 5, "smo_k_s": 15, "max_size": 1920},
     "realtime": {"online_mode": True, "sampling_timesteps": 30, "overlap_v2": 70, "smo_k_d": 1},
     "chat": {"sampling_timesteps": 10, "max_size": 512, "template_n_frames": 3},
@@ -90,7 +93,7 @@ OPTIONS: dict[str, OptionSpec] = _table()
 
 def parse_options(
     values: Mapping[str, Any],
-    preset: str = "balanced",
+    preset: str = DEFAULT_PRESET,
     defaults: Mapping[str, Any] = NO_DEFAULTS,
 ) -> GenerationOptions:
     """Flat option values over a preset's, and those over the defaults that an engine brings
@@ -143,7 +146,17 @@ def _explain(error: ValidationError) -> tuple[str, str]:
     spec = OPTIONS[name]
     wrong = first["msg"].removeprefix("Value error, ")
     given = f" at {inner}" if inner else f" (given: {str(first['input'])[:60]!r})"
-    return f"Option '{name}': {wrong}{given}.", f"Allowed: {spec.range}."
+    field = next((part for part in where if part in FrameControl.model_fields), "") if inner else ""
+    return f"Option '{name}': {wrong}{given}.", f"Allowed: {control_range(field) if field else spec.range}."
+
+
+def control_range(name: str) -> str:
+    """The allowed values of a field of FrameControl in words."""
+    schema = FrameControl.model_json_schema()["properties"][name]
+    schema = schema.get("anyOf", [schema])[0]
+    if "minimum" not in schema:
+        return "of " + ", ".join(schema["items"]["enum"])
+    return f"{schema['minimum']:g} .. {schema['maximum']:g}"
 
 
 def flat(options: GenerationOptions) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from core.option_arrays import OptionGroup, Rows, from_json, is_none, numbers_of, plain, table_of
+from core.option_arrays import OptionGroup, Rows, from_json, is_none, listed, numbers_of, table_of
 
 EMOTIONS = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise", "contempt")
 MOTION_KEYS = ("exp", "pitch", "yaw", "roll", "t")
@@ -22,12 +22,12 @@ Alpha = Annotated[float, Field(ge=0, le=1)]
 def _emotion(value: object) -> int:
     if isinstance(value, str) and not value.strip().lstrip("-").isdecimal():
         if value.strip().lower() not in EMOTIONS:
-            raise ValueError(f"'{value}' is no emotion")
+            raise ValueError(f"'{value:.60}' is no emotion")
         return EMOTIONS.index(value.strip().lower())
     if isinstance(value, bool) or not isinstance(value, int | str):
-        raise ValueError(f"{value!r} is no emotion")
+        raise ValueError(f"{value!r:.60} is no emotion")
     if not 0 <= int(value) < len(EMOTIONS):
-        raise ValueError(f"{value} is no emotion")
+        raise ValueError(f"{value!s:.60} is no emotion")
     return int(value)
 
 
@@ -39,23 +39,19 @@ def is_weights(row: Sequence[int | float]) -> bool:
 def emotion_rows(value: object) -> tuple[tuple[int, ...], ...] | Rows:
     """One label, a mix of labels, one mix per frame, or one row of eight weights per frame (both cycled) ->
     rows of labels, or of weights."""
-    value = plain(value)
-    if isinstance(value, str) and value.replace(" ", "").startswith("[["):
-        value = from_json(value)
-    elif isinstance(value, str) and "," in value:
-        value = value.strip("[]() ").split(",")
-    if not isinstance(value, list | tuple):
+    value = listed(value)
+    if not isinstance(value, list):
         return ((_emotion(value),),)
     if not value:
         raise ValueError("the list of emotions is empty")
-    if not all(isinstance(item, list | tuple) for item in value):
+    if not all(isinstance(item, list) for item in value):
         return (_labels(value),)
-    if any(len(row) >= len(EMOTIONS) for row in value):
-        return table_of(value, len(EMOTIONS), "an array of weights")
-    return tuple(_labels(row) for row in value)
+    if all(len(row) < len(EMOTIONS) for row in value):
+        return tuple(_labels(row) for row in value)
+    return table_of(value, len(EMOTIONS), "an array of weights")
 
 
-def _labels(row: list[object] | tuple[object, ...]) -> tuple[int, ...]:
+def _labels(row: list[object]) -> tuple[int, ...]:
     if not 0 < len(row) < len(EMOTIONS):
         raise ValueError(f"a mix has 1 to {len(EMOTIONS) - 1} emotions, not {len(row)}")
     return tuple(_emotion(label) for label in row)
@@ -65,8 +61,9 @@ def _labels(row: list[object] | tuple[object, ...]) -> tuple[int, ...]:
 
 
 def _keys(value: object) -> object:
+    value = listed(value)
     if isinstance(value, str):
-        value = [part for part in value.replace(" ", "").split(",") if part]
+        value = [value.strip()] if value.strip() else []
     return tuple(value) if isinstance(value, list) else value
 
 
@@ -81,10 +78,8 @@ def _factors(value: object) -> object:
 
 
 def _gaps(value: object) -> object:
-    value = plain(value)
-    if isinstance(value, str) and ("," in value or value.lstrip().startswith("[")):
-        value = [part for part in value.strip("[] ").split(",") if part.strip()]
-    if value in ([], ()):
+    value = listed(value)
+    if value == []:
         raise ValueError("the list of gaps is empty")
     return tuple(value) if isinstance(value, list) else value
 
@@ -140,7 +135,7 @@ class FrameControl(OptionGroup):
     delta_exp: Annotated[float, Field(ge=-1, le=1)] | None = None
     vad_alpha: Alpha = 1.0
     fade_alpha: Alpha = 1.0
-    fade_out_keys: tuple[MotionKey, ...] | None = None
+    fade_out_keys: KeyNames | None = None
 
 
 def _by_frame(value: object) -> object:

@@ -1,6 +1,6 @@
 """One clip through Ditto's SDK, as its published `inference.run` does it: a sound, a source, one file."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,19 +10,22 @@ import numpy as np
 from core.atomic_components.speech_features import online_windows
 from core.atomic_components.windows import frame_count
 from core.aux_models.hubert import ChunkSize
-from core.batch import check_inputs_stay, folder_made
+from core.batch import check_inputs_stay
 from core.media.audio import AudioFile, open_audio
-from core.media.mp4 import check_target
+from core.media.mp4 import check_target, folder_made
 from core.media.mux import add_sound
 from core.more_kwargs import RUN_KWARGS, read_more_kwargs
 from core.option_table import parse_options
 from core.options import GenerationOptions
 from core.settings import load_settings
 from core.talker import audio_limits
+from core.types import AudioChunk
 
 
 class _Describes(Protocol):
-    def wav2feat(self, audio: np.ndarray, *, chunksize: Sequence[int] = ...) -> np.ndarray: ...
+    def stream(
+        self, sound: Iterable[AudioChunk], chunksize: Sequence[int] | None = None
+    ) -> Iterator[np.ndarray]: ...
 
 
 class _Takes(Protocol):
@@ -44,7 +47,7 @@ class Sdk(Protocol):
 
     def setup(self, source_path: str, output_path: str, **kwargs: Any) -> None: ...
     def setup_Nd(self, N_d: int, fade_in: int = -1, fade_out: int = -1, ctrl_info: Any = None) -> None: ...
-    def run_chunk(self, audio_chunk: np.ndarray, chunksize: Sequence[int] = ...) -> None: ...
+    def run_chunk(self, audio_chunk: np.ndarray, chunksize: Sequence[int] | None = None) -> None: ...
     def close(self) -> None: ...
     def cancel(self) -> None: ...
 
@@ -84,13 +87,12 @@ def _speak(sdk: Sdk, sound: AudioFile, options: GenerationOptions, ctrl_info: An
     """
     rest = (options.stitch.fade_in, options.stitch.fade_out, ctrl_info)
     chunksize = options.motion.chunksize
-    if not sdk.online_mode:
-        samples = np.concatenate([chunk.samples for chunk in sound.chunks()])
-        sdk.setup_Nd(frame_count(len(samples)), *rest)
-        sdk.audio2motion_queue.put(sdk.wav2feat.wav2feat(samples, chunksize=chunksize))
-        return
     # Decoded twice, since the length comes first, and so never as a whole in memory.
     sdk.setup_Nd(frame_count(sum(len(chunk.samples) for chunk in sound.chunks())), *rest)
     with closing(sound.chunks()) as chunks:
+        if not sdk.online_mode:
+            for features in sdk.wav2feat.stream(chunks, chunksize):
+                sdk.audio2motion_queue.put(features)
+            return
         for window in online_windows(chunks, ChunkSize(*chunksize)):
             sdk.run_chunk(window, chunksize)

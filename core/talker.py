@@ -122,7 +122,7 @@ def clip(
     heard = _Loudness(chunks, clock)
     expected = sound.duration_s * FPS if sound.duration_s else None
     if expected:
-        check_frames(options, math.ceil(expected) + _UNSURE)
+        check_frames(options, math.ceil(expected) + (0 if sound.exact else _UNSURE))
     opening: list[float] = []
     first = 0.0
     size = engine.canvas_size(avatar, options)

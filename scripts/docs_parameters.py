@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from core.engines.lite.engine import LiteEngine
-from core.option_table import OPTIONS, PRESETS, OptionSpec, flat
+from core.option_table import OPTIONS, PRESETS, OptionSpec, control_range, flat
 from core.option_values import FrameControl
 from core.options import GenerationOptions
 from scripts.effects import Record
@@ -65,7 +65,7 @@ _PRESETS = """\
 
 Bold: what the preset sets. The others are the table's defaults, in whose place the checkpoints'
 configuration may bring its own (`default_kwargs`); a preset goes before these, and an option that you
-give before all.
+give before all. So `balanced` differs from `default` where the checkpoints bring other values.
 """
 
 
@@ -135,7 +135,7 @@ def _controls(effects: dict[str, Any]) -> str:
             (
                 f"`{name}`",
                 shown(info.default),
-                _bounds(name),
+                control_range(name),
                 upstream,
                 "the same" if corrected == upstream else corrected,
                 effect(picture) if picture else "no effect",
@@ -145,15 +145,6 @@ def _controls(effects: dict[str, Any]) -> str:
         "field", "default", "range", "Ditto's motion", "the same with `corrected_controls`", "picture (lite)",
     )  # fmt: skip
     return table(header, rows)
-
-
-def _bounds(name: str) -> str:
-    """The allowed values of a control."""
-    schema = FrameControl.model_json_schema()["properties"][name]
-    schema = schema.get("anyOf", [schema])[0]
-    if "minimum" not in schema:
-        return "of " + ", ".join(schema["items"]["enum"])
-    return f"{schema['minimum']:g} .. {schema['maximum']:g}"
 
 
 def _presets(defaults: dict[str, Any]) -> str:

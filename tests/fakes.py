@@ -24,7 +24,7 @@ class FakeEngine:
     loaded: Mapping[str, Path] = {}
 
     def __init__(self, prefetch: int = 0, fail_at: int | None = None) -> None:
-        self.capabilities = Capabilities(acts_on=frozenset(("seed",)), lookahead=0, prefetch=prefetch)
+        self.capabilities = Capabilities(acts_on=frozenset(("seed",)), prefetch=prefetch)
         self.fail_at = fail_at
         self.registrations = 0
         self.closed_streams = 0
@@ -45,6 +45,9 @@ class FakeEngine:
 
     def canvas_size(self, avatar: RegisteredAvatar, options: GenerationOptions) -> tuple[int, int]:
         return avatar.size
+
+    def lookahead(self, options: GenerationOptions) -> int:
+        return 0
 
     def animate(
         self,

@@ -62,7 +62,7 @@ def test_a_clip_and_its_figures(client: Client, portrait: Path, short_speech: Pa
     assert info["token"].startswith("av_")
     assert (info["engine"], info["preset"], info["resolution"], info["seed"]) == (
         "lite",
-        "balanced",
+        "default",
         "512",
         1024,
     )

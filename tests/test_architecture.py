@@ -19,7 +19,7 @@ FLOORS = [  # later rows may import earlier ones; rows of one floor not each oth
     ("core.engines",),
     ("core.optimization", "core.more_kwargs"),
     ("core.talker", "core.compat"),
-    ("core.batch",),
+    ("core.batch", "core.live"),
     ("core.studio", "core.sdk_run"),
     ("core.doctor",),
     ("ui", "server"),

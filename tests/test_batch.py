@@ -17,8 +17,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import inference
-from core.batch import Clip, Outcome, check_inputs_stay, find_sounds, folder_made, output_folder, plan, table
+from core import batch
+from core.batch import Clip, Outcome, check_inputs_stay, find_sounds, output_folder, plan, table
 from core.errors import BadAudio, BadPath
+from core.media.mp4 import folder_made
 from core.option_values import EMOTIONS
 from core.talker import Progress
 from tests.faces import astronaut_portrait, no_face
@@ -279,3 +281,20 @@ def test_an_interrupt_keeps_the_clips_so_far(media: Path, tmp_path: Path) -> Non
     assert (result["error"], result["failed"]) == ("cancelled", 0)
     assert [clip["output"] for clip in result["clips"]] == [str(tmp_path / "c.mp4")]
     assert [path.name for path in tmp_path.iterdir()] == ["c.mp4"] and frames(tmp_path / "c.mp4") == 5
+
+
+def test_what_nobody_foresaw_ends_its_own_clip_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clips before and after it are made, and the table tells."""
+
+    def broken(*given: object) -> Iterator[Progress]:
+        if given[2] == Path("b.wav"):
+            raise RuntimeError("surprise")
+        yield Progress("mux", 1.0, 0.0)
+        return None
+
+    monkeypatch.setattr(batch, "clip", broken)
+    clips = [Clip(Path(f"{name}.wav"), tmp_path / f"{name}.mp4") for name in "abc"]
+    work = batch.make_clips(None, None, clips, {"": None}, None)
+    outcomes = [step for step in work if isinstance(step, Outcome)]
+    assert [outcome.error is None for outcome in outcomes] == [True, False, True]
+    assert "surprise" in str(outcomes[1].error)

@@ -23,8 +23,8 @@ def run(n: int = 40, is_image: bool = True, **values: object) -> np.ndarray:
 
 
 def test_fade_schedule_is_dittos() -> None:
-    assert [fade_alpha(i, None, 4, -1) for i in range(6)] == [0, 0.25, 0.5, 0.75, 1, 1]
-    assert [fade_alpha(i, 10, -1, 4) for i in range(4, 10)] == [1, 1, 0.75, 0.5, 0.25, 0]
+    assert [fade_alpha(i, None, 4, -1) for i in range(6)] == [0, 0.25, 0.5, 0.75, None, None]
+    assert [fade_alpha(i, 10, -1, 4) for i in range(4, 10)] == [None, 1, 0.75, 0.5, 0.25, 0]
     assert fade_alpha(2, 4, 4, 4) == 0.25, "the fade-out rules where both meet"
 
 

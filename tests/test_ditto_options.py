@@ -1,6 +1,7 @@
 """Every option of Ditto acts: on the motion of the whole engine, with stand-in networks."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from core.engines.ditto.rules import Subject
 from core.option_table import OPTIONS, parse_options
 from core.option_values import MOTION_KEYS
 from core.talker import Session
-from core.types import RegisteredAvatar
+from core.types import AudioChunk, RegisteredAvatar
 from tests.fakes import chunks_of
 from tests.test_ditto_engine import FEW, INSIGHTFACE, Counted, make_bench, portrait, sound
 
@@ -113,6 +114,13 @@ def test_chunks_are_heard_as_asked(
         assert {len(call["input_values"][0]) for call in nets["hubert"].calls} == {length}
 
 
+def test_what_is_asked_goes_before_what_all_frames_have(points: Any) -> None:
+    """Nothing, too: 0 takes back what a configuration turns all frames by."""
+    turned = {"overall_ctrl_info": {"delta_pitch": 9}}
+    assert np.abs(points(**turned) - points()).max() > 1e-2
+    np.testing.assert_array_equal(points(**turned, delta_pitch=0), points(delta_pitch=0))
+
+
 def test_limits_hold(engine: DittoEngine, avatar: RegisteredAvatar) -> None:
     free = motion(engine, avatar, 0.4)
     rows = [np.full(265, -0.1), np.full(265, 0.1), np.zeros(265), np.zeros(265)]
@@ -159,6 +167,33 @@ def test_blinks_are_laid_out_for_the_planned_length(points: Any) -> None:
 
     assert shut() == [5, 6, 12, 13]
     assert shut(N_d=10) == [5, 6], "none begins so late that the gap behind it would not fit"
+
+
+@pytest.mark.parametrize(
+    ("values", "seconds"),
+    [
+        ({}, 3.285), ({"online_mode": True, "overlap_v2": 70}, 0.885),
+        ({"online_mode": True, "overlap_v2": 70, "low_latency": True}, 0.485),
+        ({"online_mode": True, "overlap_v2": 70, "low_latency": True, "chunksize": (2, 5, 1)}, 0.445),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_the_lookahead_is_what_the_first_frame_waits_for(
+    engine: DittoEngine, avatar: RegisteredAvatar, values: dict[str, object], seconds: float
+) -> None:
+    options = parse_options({**FEW, **values})
+    assert (engine.lookahead(options) + 640) / 16_000 == pytest.approx(seconds)
+    heard = 0
+
+    def counted() -> Iterator[AudioChunk]:
+        nonlocal heard
+        for chunk in chunks_of(np.resize(sound(), 16_000 * 5), 80):
+            heard += len(chunk.samples)
+            yield chunk
+
+    with closing(Session(engine, avatar, options).frames(counted())) as made:
+        next(made)
+    assert heard <= engine.lookahead(options) + 640
 
 
 def test_what_needs_something_else_is_told(engine: DittoEngine) -> None:

@@ -95,8 +95,8 @@ def test_the_tables_name_every_option_setting_and_error() -> None:
 def test_presets_are_shown_as_they_act() -> None:
     parameters = make_docs.PARAMETERS.read_text(encoding="utf-8")
     assert "| option | " + " | ".join(f"`{name}`" for name in PRESETS) + " |" in parameters
-    assert "| `sampling_timesteps` | **25** | 50 | **100** | **30** | **10** |" in parameters
-    assert "| `overlap_v2` | **5** | 10 | **20** | **70** | 10 |" in parameters
+    assert "| `sampling_timesteps` | 50 | **25** | **50** | **100** | **30** | **10** |" in parameters
+    assert "| `overlap_v2` | 10 | **5** | **10** | **20** | **70** | 10 |" in parameters
 
 
 def test_cells_with_bars_stay_in_their_column() -> None:

@@ -22,6 +22,7 @@ from core.compat import StreamSDK
 from core.errors import BadAudio, BadOption, BadPath, ComputeError, TalkerError
 from core.media.writer import VideoWriter
 from core.more_kwargs import MoreKwargs, read_more_kwargs
+from core.types import AudioChunk
 from tests.faces import astronaut_portrait
 from tests.sdk import Checkpoints, checkpoints
 from tests.sounds import speech_like
@@ -33,7 +34,7 @@ class FakeSDK:
     """Keeps what it is called with, and writes a plain silent video."""
 
     def __init__(self, fail_at: str = "") -> None:
-        self.wav2feat = SimpleNamespace(wav2feat=self._describe)
+        self.wav2feat = SimpleNamespace(stream=self._describe)
         self.audio2motion_queue = SimpleNamespace(put=self._put)
         self.calls: list[tuple[str, Any]] = []
         self.windows: list[np.ndarray] = []
@@ -55,9 +56,9 @@ class FakeSDK:
         self._call("setup_Nd", (N_d, fade_in, fade_out, ctrl_info))
         self._frames = N_d
 
-    def _describe(self, audio: np.ndarray, *, chunksize: Any) -> np.ndarray:
-        self._call("wav2feat", (len(audio), tuple(chunksize)))
-        return np.full((3, 1024), audio[:640].sum())
+    def _describe(self, sound: Iterator[AudioChunk], chunksize: Any) -> Iterator[np.ndarray]:
+        self._call("wav2feat", (sum(len(chunk.samples) for chunk in sound), tuple(chunksize)))
+        yield np.zeros((3, 1024))
 
     def _put(self, features: np.ndarray) -> None:
         self._call("put", features.shape)

@@ -78,7 +78,7 @@ def test_chunks_do_not_matter(engine: LiteEngine, avatar: RegisteredAvatar) -> N
 
 
 def test_frames_come_within_the_lookahead(engine: LiteEngine, avatar: RegisteredAvatar) -> None:
-    assert engine.capabilities.lookahead <= 0.12 * 16_000
+    assert engine.lookahead(GenerationOptions()) <= 0.12 * 16_000
     pulled = 0
 
     def counted():

@@ -2,6 +2,7 @@
 
 import tracemalloc
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -133,3 +134,22 @@ def test_an_hour_needs_no_more_memory_than_a_minute(online: bool) -> None:
         return found
 
     assert peak(16_000 * 360) < 1.1 * peak(16_000 * 60) + 100_000
+
+
+@pytest.mark.parametrize("early", [False, True])
+@pytest.mark.parametrize("overlap", range(80))
+def test_every_frame_is_its_own_at_every_overlap(overlap: int, early: bool) -> None:
+    """The motion model answers with the number that stands in its condition: 1 for the clip's first frame."""
+
+    def numbered(condition: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        return np.repeat(rows[:, :1], 265, axis=1).astype(np.float32)
+
+    def blocks() -> Iterator[np.ndarray]:
+        for start in range(0, 55, 5):
+            yield np.repeat(np.arange(start, start + 5)[:, None] + 1.0, 1024, axis=1)
+
+    rules = MotionRules(overlap=overlap, smooth=1, online=True, early=early)
+    made = replace(driving(rules), predict=numbered)
+    rows = list(made.of_features(blocks(), 53))
+    assert len(rows) == overlap + 53
+    np.testing.assert_allclose([row[-1] for row in rows[overlap:]], np.arange(1, 54), atol=1e-3)

@@ -80,7 +80,7 @@ def test_wrong_values_are_named(given: dict, says: str) -> None:
 def test_presets() -> None:
     assert parse_options({}, "fast").crop.max_size == 512
     assert parse_options({"max_size": 900}, "fast").crop.max_size == 900
-    with pytest.raises(BadOption, match="fast, balanced, quality"):
+    with pytest.raises(BadOption, match="default, fast, balanced, quality"):
         parse_options({}, "best")
     assert all(name in OPTIONS for preset in PRESETS.values() for name in preset)
 
@@ -110,7 +110,10 @@ def test_what_goes_before_what() -> None:
     options = parse_options({"sampling_timesteps": 7}, "fast", brought)
     assert (options.motion.sampling_timesteps, options.motion.overlap_v2) == (7, 5)
     assert (options.motion.seed, options.crop.crop_scale) == (5, 2.3)
-    assert parse_options({}, "balanced", brought).motion.overlap_v2 == 70
+    assert parse_options({}, "default", brought) == parse_options({}, defaults=brought)
+    assert parse_options({}, "default", brought).motion.overlap_v2 == 70
+    balanced = parse_options({}, "balanced", brought).motion
+    assert (balanced.overlap_v2, balanced.sampling_timesteps, balanced.seed) == (10, 50, 5)
 
 
 @pytest.mark.parametrize(
@@ -119,6 +122,13 @@ def test_what_goes_before_what() -> None:
         ({"emo": np.eye(8)[:2]}, "expression", tuple(tuple(row) for row in np.eye(8)[:2].tolist())),
         ({"emo": "[[0,0,0,1,0,0,0,0]]"}, "expression", ((0, 0, 0, 1, 0, 0, 0, 0),)),
         ({"emo": np.int64(3)}, "expression", ((3,),)),
+        ({"emo": [np.int64(3), 4]}, "expression", ((3, 4),)),
+        ({"emo": "[4]"}, "expression", ((4,),)),
+        ({"emo": '["happy","sad"]'}, "expression", ((3, 5),)),
+        ({"emo": "[happy, sad]"}, "expression", ((3, 5),)),
+        ({"use_d_keys": '["exp", "yaw"]'}, "stitch", {"exp": 1.0, "yaw": 1.0}),
+        ({"fade_out_keys": '["exp"]'}, "stitch", ("exp",)),
+        ({"delta_eye_open_n": [np.int64(30), 40]}, "expression", (30, 40)),
         ({"chunksize": "2,5,1"}, "motion", (2, 5, 1)),
         ({"chunksize": [5, 5, 3]}, "motion", (5, 5, 3)),
         ({"fix_kp_cond_dim": np.array([0, 202])}, "motion", (0, 202)),
@@ -141,7 +151,10 @@ def test_arrays_come_as_arrays_lists_and_text(given: dict, group: str, value: ob
         ({"emo": list(range(8))}, "1 to 7 emotions, not 8"),
         ({"emo": [[0.5] * 8, [0.5] * 7]}, "array of weights"),
         ({"emo": np.zeros((2, 9))}, r"shape \(2, 9\)"),
+        ({"emo": [[0.5] * 8 + [float("nan")]]}, "shape"),
         ({"emo": [[0.5] * 7 + [float("nan")]]}, "not finite"),
+        ({"emo": "x" * 3000}, "'x{60}' is no emotion"),
+        ({"ctrl_info": {2: {"delta_yaw": 99}}}, r"2\.delta_yaw.*Allowed: -30 \.\. 30"),
         ({"chunksize": "3,5"}, "not 3 numbers"),
         ({"chunksize": (3, 5, 0)}, "greater than or equal to 1"),
         ({"chunksize": (1, 1, 1)}, "sum is 3 frames, not 5 to 20"),

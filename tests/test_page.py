@@ -218,13 +218,16 @@ def test_a_preset_moves_the_panel(visit: Callable[..., Visit]) -> None:
         group.click()
     longest = page.get_by_label("number input for Longest side")
     expect(longest).to_have_value("1920")
+    presets = page.locator(".vv-pills", has_text="Preset").locator("label:has(input)")
+    expect(presets.and_(page.locator(".selected"))).to_have_text("Default")
+    expect(page.get_by_text("The engine's own values.")).to_be_visible()
     page.get_by_text("Fast", exact=True).click()
     expect(longest).to_have_value("512")
     longest.fill("640")
     page.get_by_text("Back to the preset").click()
     expect(longest).to_have_value("512")
     expect(page.get_by_text("Fewer steps, little smoothing")).to_be_visible()
-    for preset in ("Balanced", "Quality", "Real time", "Chat"):
+    for preset in ("Default", "Balanced", "Quality", "Real time", "Chat"):
         page.get_by_text(preset, exact=True).click()
         expect(longest).to_have_value("512" if preset == "Chat" else "1920")
 

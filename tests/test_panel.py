@@ -15,7 +15,7 @@ from core.engines.ditto import rules
 from core.engines.ditto.config import DefaultKwargs
 from core.engines.lite.engine import LiteEngine
 from core.errors import BadOption
-from core.option_table import GROUPS, OPTIONS, PRESETS, flat, parse_options
+from core.option_table import DEFAULT_PRESET, GROUPS, OPTIONS, PRESETS, flat, parse_options
 from core.options import GenerationOptions
 from core.studio import Studio
 from core.talker import Progress
@@ -32,7 +32,6 @@ FILE = {**published()["default_kwargs"], "sampling_timesteps": 10, "crop_scale":
 BROUGHT = rules.option_defaults(DefaultKwargs.model_validate(FILE))
 ABLE = Capabilities(
     acts_on=frozenset(OPTIONS) - {"render_size"},
-    lookahead=0,
     video_only=frozenset(("template_n_frames",)),
     defaults=BROUGHT,
 )
@@ -79,7 +78,7 @@ def studio_of(fake: FakeStudio) -> Studio:
     return cast(Studio, fake)
 
 
-def run(fake: FakeStudio, values: Mapping[str, Any], preset: str = "balanced") -> GenerationOptions:
+def run(fake: FakeStudio, values: Mapping[str, Any], preset: str = "default") -> GenerationOptions:
     """What the engine is asked for in the end."""
     order = Order("me", Path("face.png"), "", Path("voice.wav"), preset, values)
     with pytest.raises(Stopped):
@@ -105,42 +104,43 @@ def test_what_is_shown_is_what_would_be_done(engine: Engine, preset: str) -> Non
 
 
 def test_ditto_shows_what_its_file_brings_under_the_preset() -> None:
-    usual, fast = shown_by(DITTO, "balanced").values, shown_by(DITTO, "fast").values
+    usual, balanced, fast = (shown_by(DITTO, preset).values for preset in ("default", "balanced", "fast"))
     assert (usual["overlap_v2"], usual["sampling_timesteps"], usual["online_mode"]) == (70, 10, True)
     assert (usual["fix_kp_cond_dim"], usual["use_d_keys"], usual["delta_eye_open_n"]) == (
         "0,202", "exp,yaw", "60,100"
     )  # fmt: skip
     assert usual["overall_ctrl_info"] == '{"delta_pitch": 2.0}'
     assert usual["ctrl_info"] == '{"3": {"delta_yaw": 1.0}}'
+    assert (balanced["overlap_v2"], balanced["sampling_timesteps"], balanced["online_mode"]) == (10, 50, True)
     assert (fast["overlap_v2"], fast["sampling_timesteps"], fast["fix_kp_cond"]) == (5, 25, 1)
 
 
 def test_factors_and_labels_are_shown() -> None:
     brought = {"use_d_keys": {"exp": 1.0, "yaw": 0.5}, "emo": ((3,),), "drive_eye": False, "fade_type": "d0"}
     engine = SimpleNamespace(name="x", capabilities=Capabilities(frozenset(), 0, defaults=brought))
-    now = shown_by(cast(Engine, engine), "balanced")
+    now = shown_by(cast(Engine, engine), "default")
     assert now.values["use_d_keys"] == '{"exp": 1.0, "yaw": 0.5}'
     assert (now.values["emo"], now.values["drive_eye"], now.values["fade_type"]) == ("happy", "false", "d0")
     brought["emo"] = ((3, 6),)
-    assert "emo" in shown_by(cast(Engine, engine), "balanced").own
+    assert "emo" in shown_by(cast(Engine, engine), "default").own
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_what_has_no_room_is_said(language: str) -> None:
-    now = shown_by(DITTO, "balanced")
+    now = shown_by(DITTO, "default")
     offered = advanced.properties("emo", now, language)["choices"]
     assert [value for _, value in offered][:2] == ["", "angry"] and len(offered) == 9 and offered[0][0]
-    assert len(advanced.properties("emo", shown_by(LITE, "balanced"), language)["choices"]) == 8
+    assert len(advanced.properties("emo", shown_by(LITE, "default"), language)["choices"]) == 8
     own = {advanced.properties(name, now, language)["placeholder"] for name in ARRAYS - {"emo"}}
     assert len(own) == 1 and "none" in own.pop()
-    range_ = advanced.properties("delta_eye_arr", shown_by(LITE, "balanced"), language)["placeholder"]
+    range_ = advanced.properties("delta_eye_arr", shown_by(LITE, "default"), language)["placeholder"]
     assert range_ == OPTIONS["delta_eye_arr"].range
     for name in ("preset", *(name for name in OPTIONS if name in BASIC or few_values(OPTIONS[name]))):
         assert all(said for said, _ in advanced.choices(name, language))
 
 
 def test_each_option_has_one_kind_of_control() -> None:
-    first = shown_by(LITE, "balanced")
+    first = shown_by(LITE, "default")
     bare = Shown("none", frozenset(("crop_scale",)), first.values, frozenset())
     controls, groups = laid_out(lambda: advanced.build(first))
     _, few = laid_out(lambda: advanced.build(bare))
@@ -164,18 +164,18 @@ def test_what_is_left_as_it_is_is_not_given() -> None:
 
 
 def test_what_was_moved_is_given() -> None:
-    now = shown_by(DITTO, "balanced")
+    now = shown_by(DITTO, "default")
     moved = {"emo": "neutral", "overlap_v2": 10, "delta_eye_arr": "none", "crop_flag_do_rot": False}
     assert given({**now.values, **moved}, now) == moved
-    options = parse_options(given({**now.values, **moved}, now), "balanced", BROUGHT)
+    options = parse_options(given({**now.values, **moved}, now), "default", BROUGHT)
     assert (options.expression.emo, options.expression.delta_eye_arr) == (((4,),), None)
     assert (options.motion.overlap_v2, options.motion.sampling_timesteps) == (10, 10)
 
 
 def test_an_emptied_box_goes_back_to_the_table() -> None:
-    now = shown_by(DITTO, "balanced")
+    now = shown_by(DITTO, "default")
     boxes = ("overall_ctrl_info", "ctrl_info", "use_d_keys", "fix_kp_cond_dim", "chunksize")
-    options = parse_options(given({**now.values, **dict.fromkeys(boxes, "")}, now), "balanced", BROUGHT)
+    options = parse_options(given({**now.values, **dict.fromkeys(boxes, "")}, now), "default", BROUGHT)
     plain = flat(GenerationOptions())
     assert all(flat(options)[name] == plain[name] for name in boxes)
     assert flat(options)["delta_eye_open_n"] == [60, 100]
@@ -185,9 +185,9 @@ def test_an_emptied_box_goes_back_to_the_table() -> None:
 
 
 def test_a_run_uses_the_defaults_of_the_engine_that_makes_it() -> None:
-    page_of_lite = shown_by(LITE, "balanced")
+    page_of_lite = shown_by(LITE, "default")
     untouched = run(FakeStudio(), given(page_of_lite.values, page_of_lite))
-    assert flat(untouched) == flat(parse_options({}, "balanced", BROUGHT))
+    assert flat(untouched) == flat(parse_options({}, "default", BROUGHT))
     assert np.array(untouched.expression.emo).shape == (600, 8)
     chosen = run(FakeStudio(), given({**page_of_lite.values, "overlap_v2": 20, "emo": "sad"}, page_of_lite))
     assert (chosen.motion.overlap_v2, chosen.motion.sampling_timesteps) == (20, 10)
@@ -197,7 +197,7 @@ def test_a_run_uses_the_defaults_of_the_engine_that_makes_it() -> None:
 
 def test_wrong_values_are_told_before_anything_is_fetched() -> None:
     fake = FakeStudio()
-    order = Order("me", Path("face.png"), "", Path("voice.wav"), "balanced", {"overlap_v2": 80})
+    order = Order("me", Path("face.png"), "", Path("voice.wav"), "default", {"overlap_v2": 80})
     with pytest.raises(BadOption, match="overlap_v2"):
         next(talk(studio_of(fake), order, lambda step: step))
     assert fake.engine is LITE
@@ -206,14 +206,14 @@ def test_wrong_values_are_told_before_anything_is_fetched() -> None:
 def test_only_what_was_moved_is_warned_of() -> None:
     fake = studio_of(FakeStudio(DITTO))
     assert idle_options(fake, "realtime", options_of(fake, {}, "realtime"), True) == (), "nobody asked for it"
-    moved = options_of(fake, {"render_size": 320, "overlap_v2": 70}, "balanced")
-    assert len(idle_options(fake, "balanced", moved, True)) == 1
+    moved = options_of(fake, {"render_size": 320, "overlap_v2": 70}, "default")
+    assert len(idle_options(fake, "default", moved, True)) == 1
 
 
 @pytest.fixture
 def panel() -> tuple[Panel, FakeStudio, page.Page]:
     fake = FakeStudio()
-    made = laid_out(lambda: page.build(shown_by(LITE, page.PRESET)))
+    made = laid_out(lambda: page.build(shown_by(LITE, DEFAULT_PRESET)))
     return Panel(made, studio_of(fake)), fake, made
 
 
@@ -224,13 +224,13 @@ def test_the_panel_follows_the_engine(panel: tuple[Panel, FakeStudio, page.Page]
     here, fake, made = panel
     controls, before = made.style.by_option(), made.shown.value
     values = {**before.values, "crop_scale": 3.0, "emo": "sad"}
-    assert here.engine(ASKING, "balanced", before, *values.values()) == gr.skip(), "the engine is the same"
+    assert here.engine(ASKING, "default", before, *values.values()) == gr.skip(), "the engine is the same"
     fake.engine = DITTO
-    told = here.engine(ASKING, "balanced", before, *values.values())
+    told = here.engine(ASKING, "default", before, *values.values())
     assert told[controls["crop_scale"]]["value"] == 3.0 and told[controls["emo"]]["value"] == "sad"
     assert told[controls["overlap_v2"]]["value"] == 70 and told[controls["overlap_v2"]]["visible"]
     assert not told[controls["render_size"]]["visible"]
-    assert told[made.shown] == shown_by(DITTO, "balanced")
+    assert told[made.shown] == shown_by(DITTO, "default")
     assert told[made.style.groups["motion"]]["visible"]
     assert set(told) == {made.shown, made.style.preset, *controls.values(), *made.style.groups.values()}
 

@@ -61,6 +61,7 @@ def test_the_snippets_run_unchanged(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     ("preset", "values"),
     [
+        ("default", {}),
         ("quality", {"sampling_timesteps": 100, "overlap_v2": 20, "smo_k_d": 5, "smo_k_s": 15,
                      "max_size": 1920}),
         ("balanced", {"sampling_timesteps": 50, "overlap_v2": 10, "smo_k_d": 3, "smo_k_s": 13,
@@ -71,8 +72,8 @@ def test_the_snippets_run_unchanged(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     ],
 )  # fmt: skip
 def test_presets_are_those_of_the_reference(preset: str, values: dict[str, object]) -> None:
+    assert PRESETS[preset] == values
     made = flat(parse_options({}, preset))
     assert {name: made[name] for name in values} == values
     others = set(made) - set(values)
     assert {name: made[name] for name in others} == {name: flat(parse_options({}))[name] for name in others}
-    assert preset in PRESETS

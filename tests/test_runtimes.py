@@ -36,7 +36,7 @@ from core.networks import (
     Port,
 )
 from core.runtimes import devices, onnx_runtime
-from core.runtimes.devices import pick_device
+from core.runtimes.devices import less_memory, pick_device
 from core.runtimes.load import open_network
 from core.runtimes.onnx_runtime import OnnxNetwork
 from core.runtimes.torch_runtime import TorchNetwork
@@ -275,9 +275,11 @@ def test_errors_of_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: given_back.append(None))
     spec = NetworkSpec("net", (Port("x", (1, 1)),), (Port("y", (1, 1)),))
     one = {"x": np.ones((1, 1), np.float32)}
-    with pytest.raises(OutOfMemory, match=r"net: no memory left while running.*VISAVIS_PRECISION=fp16"):
+    with pytest.raises(OutOfMemory, match=r"net: no memory left while running.*template_n_frames"):
         TorchNetwork(spec, Hungry())(one)
     assert given_back, "so that the next run finds room"
+    assert "VISAVIS_PRECISION=fp16" in less_memory("cuda", "torch")
+    assert "PRECISION" not in less_memory("cuda", "onnx"), "an ONNX file has its own"
     with pytest.raises(ComputeError, match="net: failed while running"):
         TorchNetwork(spec, Broken())(one)
 
@@ -415,7 +417,7 @@ from pathlib import Path
 import numpy as np
 from core.errors import EngineUnavailable
 from core.networks import LANDMARK203
-from core.runtimes.devices import pick_device
+from core.runtimes.devices import pick_device, less_memory
 from core.runtimes.load import open_network
 assert pick_device("auto", "onnx")[0] in ("cpu", "cuda")
 network = open_network(LANDMARK203, Path({str(path)!r}))

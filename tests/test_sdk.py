@@ -196,8 +196,15 @@ def test_defaults_of_the_configuration(
     sdk.setup(portrait, tmp_path / "a.mp4", online_mode=False, resolution="320")
     assert not sdk.online_mode
     sdk.release()
-    with pytest.raises(BadOption, match="'base' is no section"):
-        StreamSDK(made.cfg_pkl, made.data_root, base={})
+    with pytest.raises(BadOption, match="released"):
+        sdk.setup(portrait, tmp_path / "a.mp4")
+    for sections, says in (
+        ({"base": {}}, "'base' is no section"),
+        ({"default_kwargs": {"overlap": 3}}, "'overlap' is unknown in default_kwargs"),
+        ({"default_kwargs": {"overlap_v2": 99}}, "overlap_v2.*Correct what was given"),
+    ):
+        with pytest.raises(BadOption, match=says):
+            StreamSDK(made.cfg_pkl, made.data_root, **sections)
 
 
 def test_a_planned_length_limits_a_source_video(
@@ -271,7 +278,9 @@ def test_a_clip_that_is_dropped_leaves_nothing(sdk: StreamSDK, portrait: Path, t
 def test_an_object_that_goes_away_takes_its_clip_along(
     files: Checkpoints, portrait: Path, tmp_path: Path
 ) -> None:  # fmt: skip
+    nets = dict(files.nets)  # of the SDK that all share
     sdk = StreamSDK(files.cfg_pkl, files.data_root)
+    files.nets.update(nets)
     sdk.setup(portrait, tmp_path / "a.mp4", **FEW)
     sdk.audio2motion_queue.put(sdk.wav2feat.wav2feat(sound(640)))
     assert fed()
@@ -286,6 +295,34 @@ def test_setup_nd_comes_before_the_sound(sdk: StreamSDK, portrait: Path, tmp_pat
     with pytest.raises(BadOption, match="too late"):
         sdk.setup_Nd(1)
     sdk.cancel()
+
+
+def test_what_cannot_be_set_up_changes_nothing(
+    sdk: StreamSDK, files: Checkpoints, portrait: Path, tmp_path: Path
+) -> None:  # fmt: skip
+    sdk.setup(portrait, tmp_path / "a.mp4", chunksize=(2, 5, 1), **FEW)
+    with pytest.raises(BadOption):
+        sdk.setup_Nd(10, ctrl_info={1: {"delta_yaw": 99}})
+    sdk.setup_Nd(10)
+    files.nets["hubert"].calls.clear()
+    sdk.audio2motion_queue.put(sdk.wav2feat.wav2feat(sound(6400)))
+    assert {len(call["input_values"][0]) for call in files.nets["hubert"].calls} == {5200}, "as set up"
+    sdk.close()
+    assert len(frames(sdk.tmp_output_path)) == 10
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(BadPath):
+        sdk.setup(portrait, tmp_path / "file" / "a.mp4")
+    with pytest.raises(BadPath):
+        sdk.setup(tmp_path / "none.png", tmp_path / "new" / "sub" / "a.mp4")
+    assert not (tmp_path / "new").exists()
+
+
+def test_an_unset_length_is_no_limit(sdk: StreamSDK, portrait: Path, tmp_path: Path) -> None:
+    for online in (False, True):
+        sdk.setup(portrait, tmp_path / "a.mp4", online_mode=online, N_d=0, **FEW)
+        stream(sdk, sound(3200))
+        sdk.close()
+        assert len(frames(sdk.tmp_output_path)) == 10
 
 
 def test_an_empty_clip_is_told(sdk: StreamSDK, portrait: Path, tmp_path: Path) -> None:
@@ -328,13 +365,18 @@ def test_sources_that_cannot_be_used(sdk: StreamSDK, tmp_path: Path) -> None:
         (lambda sdk: sdk.wav2feat.wav2feat(np.zeros((2, 640))), "one row"),
         (lambda sdk: sdk.wav2feat.wav2feat(np.zeros(640), sr=44_100), "44100 Hz"),
         (lambda sdk: sdk.audio2motion_queue.put(np.zeros((3, 1023))), r"\(3, 1023\)"),
+        (lambda sdk: sdk.audio2motion_queue.put([[1], [1, 2]]), "no array of numbers"),
+        (lambda sdk: sdk.wav2feat.wav2feat("a.wav"), "no array of numbers"),
+        (lambda sdk: sdk.wav2feat.wav2feat(np.zeros(640, np.int16)), "whole numbers"),
+        (lambda sdk: sdk.run_chunk(np.zeros(6480), "3,5"), "not 3 numbers"),
+        (lambda sdk: sdk.setup(None, "a.mp4"), "A path was expected, not None"),
     ],
 )
 def test_wrong_calls_are_told(
     sdk: StreamSDK, portrait: Path, tmp_path: Path, wrong: Callable[[StreamSDK], None], says: str
 ) -> None:
     sdk.setup(portrait, tmp_path / "a.mp4", **FEW)
-    with pytest.raises((BadOption, BadAudio), match=says):
+    with pytest.raises((BadOption, BadAudio, BadPath), match=says):
         wrong(sdk)
     sdk.cancel()
     assert not list(tmp_path.iterdir())

@@ -8,6 +8,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+import soundfile
 
 from core.atomic_components.windows import frame_count
 from core.errors import BadAudio, BadOption, BadPath
@@ -29,8 +30,6 @@ def noise(n: int) -> np.ndarray:
 
 @pytest.fixture
 def wav(tmp_path: Path) -> Path:
-    import soundfile
-
     path = tmp_path / "speech.wav"
     soundfile.write(path, noise(16_000 * 2 + 100), 16_000)
     return path
@@ -156,10 +155,14 @@ def test_controls_of_frames_that_the_clip_does_not_have(wav: Path, tmp_path: Pat
     """Refused before the work; just behind the end, where a file's own word may be off, told after it."""
     engine = FakeEngine()
     avatar = engine.register(SOURCE, Crop())
-    with pytest.raises(BadOption, match="no frame 60"):
-        finish(clip(engine, avatar, wav, tmp_path / "a.mp4", parse_options({"ctrl_info": {60: {}}}), LIMITS))
+    lossy = tmp_path / "speech.ogg"
+    soundfile.write(lossy, noise(16_000 * 2 + 100), 16_000)
+    for sound, frame in ((wav, 51), (lossy, 60)):
+        options = parse_options({"ctrl_info": {frame: {}}})
+        with pytest.raises(BadOption, match=f"no frame {frame}"):
+            finish(clip(engine, avatar, sound, tmp_path / "a.mp4", options, LIMITS))
     assert not (tmp_path / "a.mp4").exists()
     made = finish(
-        clip(engine, avatar, wav, tmp_path / "a.mp4", parse_options({"ctrl_info": {51: {}}}), LIMITS)
+        clip(engine, avatar, lossy, tmp_path / "a.mp4", parse_options({"ctrl_info": {51: {}}}), LIMITS)
     )
     assert made.frames == 51 and "no frame 51" in made.notes[-1]

@@ -12,6 +12,7 @@ from starlette.routing import Route
 from core.checkpoints.check import Progress as Fetched
 from core.checkpoints.check import Report
 from core.errors import BadOption
+from core.option_table import DEFAULT_PRESET
 from core.samples import SPEECH
 from core.settings import Settings
 from core.studio import Studio
@@ -31,7 +32,7 @@ def build(studio: Studio, settings: Settings) -> gr.Blocks:
     """The page with its events and endpoints, not yet served."""
     age_s = int(settings.result_hours * 3600)
     with gr.Blocks(title="Visavis", analytics_enabled=False, delete_cache=(min(age_s, 3600), age_s)) as demo:
-        shown = page.build(shown_by(studio.engine, page.PRESET))
+        shown = page.build(shown_by(studio.engine, DEFAULT_PRESET))
         panel = Panel(shown, studio)
         panel.wire(demo)
         panel.after(Handlers(shown, studio, uploads_of(settings)).wire(demo))

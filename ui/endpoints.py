@@ -10,7 +10,7 @@ import gradio as gr
 from gradio.data_classes import FileData
 
 from core.errors import BadImage, BadOption
-from core.option_table import OPTIONS
+from core.option_table import DEFAULT_PRESET, OPTIONS
 from core.options import Crop
 from core.studio import Scope, Studio
 from core.talker import Progress
@@ -23,7 +23,7 @@ Parameters = Mapping[str, tuple[Any, Any]]  # name -> type, default
 
 _INPUTS: Parameters = {"source": (FileData, None), "audio": (FileData, None), "avatar_token": (str, "")}
 _BASIC: Parameters = {
-    "preset": (str, "balanced"),
+    "preset": (str, DEFAULT_PRESET),
     "resolution": (str, "512"),
     "emo": (Any, None),
     "seed": (int, 1024),
@@ -39,7 +39,7 @@ def register(studio: Studio, uploads: Path) -> None:
     process = _named(api.process, {**_INPUTS, **_BASIC, **rest, **_MORE}, tuple[FileData, dict])
     preload = _named(
         api.preload,
-        {"source": (FileData, None), "label": (str, ""), "preset": (str, "balanced"), **source, **_MORE},
+        {"source": (FileData, None), "label": (str, ""), "preset": (str, DEFAULT_PRESET), **source, **_MORE},
         tuple[str, dict],
     )
     gr.api(process, api_name="process_talking_head", concurrency_id=WORK, concurrency_limit=1)

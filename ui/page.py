@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import gradio as gr
 from gradio.components import Component
 
+from core.option_table import DEFAULT_PRESET
 from ui import advanced, plot, show
 from ui.shown import Shown
 from ui.texts import text
 
-PRESET = "balanced"  # the one that is chosen at first
 _MARK = (
     '<svg viewBox="0 0 40 40" aria-hidden="true"><rect width="40" height="40" rx="11"/>'
     '<path d="M11 12l9 17 9-17"/><circle cx="20" cy="11" r="3.2"/></svg>'
@@ -159,8 +159,8 @@ def _style(first: Shown) -> Style:
         _heading("style")
         emo = gr.Radio(label=text("emo"), elem_classes="vv-pills", **advanced.properties("emo", first, "en"))
         preset = gr.Radio(
-            advanced.choices("preset", "en"), value=PRESET, label=text("preset"),
-            info=text(f"preset.{PRESET}.hint"), elem_classes="vv-pills",
+            advanced.choices("preset", "en"), value=DEFAULT_PRESET, label=text("preset"),
+            info=text(f"preset.{DEFAULT_PRESET}.hint"), elem_classes="vv-pills",
         )  # fmt: skip
         resolution = gr.Radio(
             label=text("resolution"),

@@ -5,11 +5,10 @@ relative motion, choice of lips and eyes, voice activity, controls, fade, gaze, 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
-from core.atomic_components.controls import merged
 from core.atomic_components.keypoints import ANGLES, Motion, degrees, transform_keypoints
 from core.atomic_components.loop import mirror_index
 from core.contracts import Network
@@ -40,7 +39,6 @@ class StitchRules:
     use_d_keys: Mapping[str, float]
     drive_eye: bool
     relative: bool = True
-    overall: FrameControl = field(default_factory=FrameControl)
     fade_type: str = ""
     fade_keys: Sequence[str] = ("exp",)
     eye_deltas: np.ndarray | None = None
@@ -72,7 +70,6 @@ class MotionStitch:
         rules = self._rules
         if rules.relative and self._first_driven is None:
             self.start_from(driven)
-        control = merged(rules.overall, control)
         row = mirror_index(index, self._count)
         source = {key: value[row : row + 1] for key, value in self._source.items()}
         mixed = self._mixed(source, driven)

@@ -28,6 +28,7 @@ _LOUD = 2.0  # peaks up to here are what lossy codecs do; above, the scale itsel
 _RATES = (1_000, 768_000)  # Hz; a header beyond is a lie, and one of few Hz would blow up the resampler
 _MOST_CHUNKS = 64  # of a WAV file before its sound
 _STREAMED = 0xFFFF_FF00  # a length from here on means: until the end
+_COUNTED = {"wav", "w64", "flac", "aiff", "au"}  # their length is a number of samples
 _ESTIMATED = {"mp3", "aac", "ac3", "eac3", "amr", "mpeg", "mpegts"}  # they announce no exact length
 
 
@@ -44,7 +45,8 @@ class AudioFile:
     """A checked sound file, decoded anew by each iteration.
 
     `sample_rate` (Hz), `channels` and `speakers` (one name a channel, "" where unknown) are those of
-    the file; `duration_s` is what the file announces, None if it does not. `notes` are for the user;
+    the file; `duration_s` is what the file announces, None if it does not, `exact` whether that is counted
+    in samples. `notes` are for the user;
     those about the sound itself come while it is decoded.
     """
 
@@ -53,6 +55,7 @@ class AudioFile:
     sample_rate: int
     speakers: tuple[str, ...]
     duration_s: float | None
+    exact: bool = False
     _notes: dict[str, None] = field(default_factory=dict, repr=False)
 
     @property
@@ -161,6 +164,7 @@ def open_audio(path: Path, limits: AudioLimits) -> AudioFile:
             seconds = min(seconds, size * 8 / codec.bit_rate)  # a header may lie, the size does not
             lost = _missing_bytes(path, size) * 8 / codec.bit_rate
         first = next(_frames(container, stream, Damage()), None)
+        counted = container.format.name in _COUNTED
     if first is None:
         raise BadAudio(f"{describe(path)} holds no sound that can be decoded.")
     if seconds is not None and seconds > limits.max_seconds:
@@ -170,7 +174,7 @@ def open_audio(path: Path, limits: AudioLimits) -> AudioFile:
             f"{describe(path)} has {first.sample_rate} samples a second.", "8 to 96 kHz are usual."
         )
     speakers = tuple("" if c.name == "NONE" else c.name for c in first.layout.channels)
-    sound = AudioFile(path, limits, first.sample_rate, speakers, seconds)
+    sound = AudioFile(path, limits, first.sample_rate, speakers, seconds, counted)
     heard = 0.0
     with closing(sound.blocks()) as blocks:
         for block in blocks:

@@ -120,6 +120,24 @@ def check_target(path: Path) -> None:
         raise BadPath(f"The output folder '{path.parent}' does not exist.", "Create it first.")
 
 
+@contextmanager
+def folder_made(folder: Path) -> Iterator[None]:
+    """The folder is there; what had to be made of it and stays empty goes again. Raises BadPath."""
+    missing = [each for each in (folder, *folder.parents) if not os.path.lexists(each)]
+    try:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise BadPath(
+                f"The output folder '{folder!s:.200}' cannot be made: {error.strerror}.", "Choose another."
+            ) from error
+        yield
+    finally:
+        for each in missing:  # the innermost first
+            with suppress(OSError):
+                each.rmdir()
+
+
 def _create(part: Path) -> BinaryIO:
     try:
         return open(os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666), "w+b")

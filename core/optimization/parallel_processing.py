@@ -150,7 +150,7 @@ class FedWork(Generic[T, R]):
     def cancel(self) -> None:
         """Stop the work at its next look or item, and wait for its end."""
         self._stopped.set()
-        if self._started:
+        if self._started and threading.current_thread() is not self._thread:  # where garbage is collected
             self._thread.join()
 
     def _send(self, item: T | _End) -> None:

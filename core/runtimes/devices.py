@@ -11,10 +11,8 @@ from core.native import import_native
 
 Precision = Literal["fp32", "fp16", "bf16"]
 Runtime = Literal["onnx", "torch"]
-LESS_MEMORY = (
-    "Close other programs; on a GPU set VISAVIS_PRECISION=fp16 or VISAVIS_DEVICE=cpu, else lower "
-    "template_n_frames or max_size."
-)
+_LESS_GPU = "Close what else uses the GPU, or set {0}VISAVIS_DEVICE=cpu."
+_LESS = "Close other programs; of a source video take fewer frames (template_n_frames)."
 _DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 
 
@@ -46,6 +44,12 @@ def check_device(device: str) -> None:
     """Raise BadOption for anything but "cpu", "cuda" and "cuda:NUMBER"."""
     if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
         raise BadOption(f"There is no device '{device}'.", "Known are auto, cpu, cuda and cuda:NUMBER.")
+
+
+def less_memory(device: str, runtime: Runtime) -> str:
+    """What to do where memory ran out."""
+    halved = "VISAVIS_PRECISION=fp16, or " if runtime == "torch" else ""
+    return _LESS if device == "cpu" else _LESS_GPU.format(halved)
 
 
 def cuda_devices() -> int:

@@ -12,7 +12,7 @@ import numpy as np
 from core.errors import ComputeError, CorruptCheckpoint, EngineUnavailable, OutOfMemory
 from core.native import import_native
 from core.networks import NetworkSpec, Port
-from core.runtimes.devices import LESS_MEMORY
+from core.runtimes.devices import less_memory
 from core.runtimes.files import require_file
 from core.runtimes.onnx_rewrite import CUSTOM_OP, standard_operators
 from core.runtimes.ports import VERIFY, fits, inputs_of, misfit, outputs_of, slim
@@ -50,7 +50,7 @@ class OnnxNetwork:
         threads: int = 1,
         takes: Sequence[int] | None = None,
     ) -> None:
-        self._spec, self._file = spec, path.name
+        self._spec, self._file, self._device = spec, path.name, device
         self._session: Any = _open(path, device, threads)
         self.provider: str = self._session.get_providers()[0]
         self._inputs = _match_inputs(spec, self._session.get_inputs(), self._file)
@@ -63,7 +63,7 @@ class OnnxNetwork:
             name: array.astype(dtype, copy=False)
             for (name, dtype), array in zip(self._inputs, given, strict=True)
         }
-        with _translated(self._spec.name, ComputeError, "running"):
+        with _translated(self._spec.name, ComputeError, self._device, "running"):
             results = self._session.run(self._outputs, feeds)
         return outputs_of(self._spec, results, self._file)
 
@@ -94,7 +94,7 @@ def _open(path: Path, device: str, threads: int) -> Any:
     options.log_severity_level = 3  # errors; warnings are of shapes that a file declares wrongly
     ort.disable_telemetry_events()
     providers = _providers(device)
-    with _translated(path.name, CorruptCheckpoint, f"loading by ONNX Runtime {ort.__version__}"):
+    with _translated(path.name, CorruptCheckpoint, device, f"loading by ONNX Runtime {ort.__version__}"):
         session = ort.InferenceSession(_model(path), options, providers=providers)
     if device != "cpu" and session.get_providers()[0] != _CUDA:
         raise EngineUnavailable(
@@ -177,16 +177,20 @@ def _check(port: Port, value: Any, fit: bool, file: str, kind: str) -> None:
 
 
 @contextmanager
-def _translated(name: str, kind: type[CorruptCheckpoint | ComputeError], doing: str) -> Iterator[None]:
+def _translated(
+    name: str, kind: type[CorruptCheckpoint | ComputeError], device: str, doing: str
+) -> Iterator[None]:
     """ONNX Runtime's errors as ours: OutOfMemory, else `kind`."""
     try:
         yield
     except MemoryError as error:
-        raise OutOfMemory(f"{name}: no memory left while {doing}.", LESS_MEMORY) from error
+        raise OutOfMemory(f"{name}: no memory left while {doing}.", less_memory(device, "onnx")) from error
     except _FOREIGN as error:
         text = str(error)
         if any(words in text.lower() for words in _OUT_OF_MEMORY):
-            raise OutOfMemory(f"{name}: no memory left while {doing}.", LESS_MEMORY) from error
+            raise OutOfMemory(
+                f"{name}: no memory left while {doing}.", less_memory(device, "onnx")
+            ) from error
         hint = (
             "Fetch it again (python model_manager.py download), or update onnxruntime."
             if kind is CorruptCheckpoint

@@ -9,7 +9,7 @@ import torch
 
 from core.errors import ComputeError, EngineUnavailable, OutOfMemory
 from core.networks import LMDM, STITCH_NETWORK, NetworkSpec
-from core.runtimes.devices import LESS_MEMORY, Precision
+from core.runtimes.devices import Precision, less_memory
 from core.runtimes.ports import inputs_of, outputs_of
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ class TorchNetwork:
             )
         self._spec, self._device = spec, torch.device(device)
         self._half = None if spec.name in _ALWAYS_FP32 else _HALVES.get(precision)
-        with _translated(spec.name, "loading"):
+        with _translated(spec.name, device, "loading"):
             self._module: torch.nn.Module | None = module.eval().to(self._device)
         log.info("%s: torch on %s, %s", spec.name, device, precision if self._half else "fp32")
 
@@ -44,7 +44,7 @@ class TorchNetwork:
         assert self._module is not None, "called after close"
         given = inputs_of(self._spec, arrays)
         with (
-            _translated(self._spec.name, "running"),
+            _translated(self._spec.name, self._device.type, "running"),
             torch.autocast(self._device.type, dtype=self._half, enabled=self._half is not None),
         ):
             made = self._module(*(torch.tensor(array, device=self._device) for array in given))
@@ -58,7 +58,7 @@ class TorchNetwork:
 
 
 @contextmanager
-def _translated(name: str, doing: str) -> Iterator[None]:
+def _translated(name: str, device: str, doing: str) -> Iterator[None]:
     """torch's errors as ours."""
     try:
         yield
@@ -66,5 +66,7 @@ def _translated(name: str, doing: str) -> Iterator[None]:
         text = str(error).lower()
         if isinstance(error, MemoryError) or any(words in text for words in _OUT_OF_MEMORY):
             torch.cuda.empty_cache()  # what this run had goes back, so that the next one finds room
-            raise OutOfMemory(f"{name}: no memory left while {doing}.", LESS_MEMORY) from error
+            raise OutOfMemory(
+                f"{name}: no memory left while {doing}.", less_memory(device, "torch")
+            ) from error
         raise ComputeError(f"{name}: failed while {doing}: {str(error).splitlines()[0][:300]}") from error

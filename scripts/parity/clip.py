@@ -9,7 +9,7 @@ import numpy as np
 
 from core.atomic_components.audio2motion import WINDOW, MotionRules, motion_rows
 from core.atomic_components.condition import ConditionRows, Face
-from core.atomic_components.controls import fade_alpha
+from core.atomic_components.controls import frame_control
 from core.atomic_components.keypoints import POSE_WIDTH, join_vector, split_vector
 from core.atomic_components.motion_stitch import MotionStitch
 from core.atomic_components.smooth import centred_mean
@@ -17,7 +17,8 @@ from core.atomic_components.speech_features import offline_features, online_feat
 from core.aux_models.hubert import ChunkSize, Hubert
 from core.contracts import Network
 from core.engines.ditto.driving import Driving
-from core.option_values import FrameControl
+from core.option_table import parse_options
+from core.options import GenerationOptions
 from core.types import SAMPLES_PER_FRAME, AudioChunk
 from scripts.parity.kit import Arrays, stub_hubert, x_info
 from scripts.parity.steps import (
@@ -105,8 +106,9 @@ class Clip:
         stage = MotionStitch(self._source, stitch_rules(counted, is_video, deltas, rng), None)
         if self.online:
             stage.start_from(split_vector(every[0]))
+        controls = controls_of(self._case)
         points = [
-            stage(split_vector(row), i, control_of(self._case, i, len(rows))) for i, row in enumerate(rows)
+            stage(split_vector(row), i, frame_control(controls, i, len(rows))) for i, row in enumerate(rows)
         ]
         x_s, x_d = (np.concatenate(part) for part in zip(*points, strict=True))
         return every[0], rows, x_s, x_d
@@ -152,15 +154,11 @@ class Clip:
         return counts
 
 
-def control_of(case: Mapping[str, Any], index: int, count: int) -> FrameControl:
-    """What a case says of frame `index` of `count`: its own controls, and the clip's fades."""
-    given = case.get("kwargs", {}).get("ctrl_info", {})
-    if isinstance(given, list):
-        given = {str(i): control for i, control in enumerate(given)}
-    control = dict(given.get(str(index), {}))
-    fades = case.get("setup_Nd") or {}
-    alpha = fade_alpha(index, count, fades.get("fade_in", -1), fades.get("fade_out", -1))
-    return FrameControl(**control if alpha == 1 else control | {"fade_alpha": alpha})
+def controls_of(case: Mapping[str, Any]) -> GenerationOptions:
+    """What a case says of its frames, as options: controls of all and of single ones, and fades."""
+    given, fades = case.get("kwargs", {}), case.get("setup_Nd") or {}
+    values = {name: given[name] for name in ("ctrl_info", "overall_ctrl_info") if name in given}
+    return parse_options(values | {name: fades[name] for name in ("fade_in", "fade_out") if name in fades})
 
 
 def _lengthened(rows: np.ndarray, missing: int) -> np.ndarray:

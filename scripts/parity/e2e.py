@@ -8,6 +8,7 @@ import numpy as np
 
 from core.atomic_components.audio2motion import MotionRules
 from core.atomic_components.condition import ConditionRows, Face
+from core.atomic_components.controls import frame_control
 from core.atomic_components.keypoints import join_vector, split_vector
 from core.atomic_components.loop import mirror_index
 from core.atomic_components.motion_stitch import MotionStitch
@@ -18,7 +19,7 @@ from core.engines.ditto.driving import Driving
 from core.engines.ditto.face_renderer import FaceRenderer
 from core.engines.ditto.motion_model import MotionModel
 from core.types import AudioChunk
-from scripts.parity.clip import StubHubert, control_of
+from scripts.parity.clip import StubHubert, controls_of
 from scripts.parity.findings import COMPOSITE, EXACT, FRAME, FRAME_ROWS, MOTION, NETWORK, Kit, Result
 from scripts.parity.flows import source_rows
 from scripts.parity.kit import audio, draw, x_info
@@ -116,7 +117,8 @@ def _points(
     stage = MotionStitch(source.motion, rules, stitching)
     if case["mode"] == "online":
         stage.start_from(split_vector(first))
-    both = [stage(split_vector(row), i, control_of(case, i, len(rows))) for i, row in enumerate(rows)]
+    options = controls_of(case)
+    both = [stage(split_vector(row), i, frame_control(options, i, len(rows))) for i, row in enumerate(rows)]
     x_s, x_d = (np.concatenate(points) for points in zip(*both, strict=True))
     return x_d, x_s[: source.frames]
 

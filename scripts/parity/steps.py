@@ -9,6 +9,7 @@ import numpy as np
 from core.atomic_components.audio2motion import MotionRules, motion_rows
 from core.atomic_components.blinks import blink_schedule
 from core.atomic_components.condition import ConditionRows, Face, emotion_vectors
+from core.atomic_components.controls import merged
 from core.atomic_components.keypoints import (
     degrees,
     join_vector,
@@ -152,8 +153,9 @@ def motion_stitch(kit: Kit) -> Iterator[Result]:
         stage = MotionStitch(source, rules, stitch if case.get("flag_stitching") else None)
         if case.get("d0"):
             stage.start_from(x_info(f"{key}/d0", with_kp=False))
+        overall = FrameControl(**case.get("overall_ctrl_info", {}))
         frames = [
-            stage(x_info(f"{key}/drv{i}", with_kp=False), i, FrameControl(**case["ctrl"][i]))
+            stage(x_info(f"{key}/drv{i}", with_kp=False), i, merged(overall, FrameControl(**case["ctrl"][i])))
             for i in range(case["n"])
         ]
         yield Result(f"{name}.x_d", np.concatenate([x_d for _, x_d in frames]), STEP)
@@ -190,7 +192,6 @@ def stitch_rules(
         use_d_keys=keys if isinstance(keys, dict) else dict.fromkeys(keys, 1.0),
         drive_eye=not is_video if drive_eye is None else drive_eye,
         relative=given.get("relative_d", True),
-        overall=FrameControl(**given.get("overall_ctrl_info", {})),
         fade_type=given.get("fade_type", ""),
         fade_keys=given.get("fade_out_keys", ("exp",)),
         eye_deltas=None if blinks is None else eye_deltas,

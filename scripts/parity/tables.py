@@ -1,13 +1,15 @@
 """What a kit holds as JSON: index tables, counts and the order in which frames come out."""
 
+import ast
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from core.atomic_components.controls import fade_alpha
+from core.atomic_components.controls import frame_control
 from core.atomic_components.loop import mirror_index
 from core.atomic_components.windows import frame_count
 from core.engines.ditto.driving import WINDOW
 from core.media.image import fit_size
+from core.option_table import parse_options
 from scripts.parity.clip import Clip
 from scripts.parity.findings import Kit
 from scripts.parity.flows import cut_to
@@ -44,12 +46,17 @@ def online_flow(kit: Kit) -> Iterator[Entry]:
 
 
 def ctrl_info(kit: Kit) -> Iterator[Entry]:
-    """Fades of the frames that a clip has; those before its first and after its last never come."""
+    """Controls of the frames that a clip has; those before its first and after its last never come."""
     for number, case in enumerate(kit.table("steps_ctrl_info")):
+        told = case["ctrl_info_from_setup" if case["ctrl_info_arg"] == "none" else "ctrl_info_arg"]
+        fades = {name: max(case[name], -1) for name in ("fade_in", "fade_out")}
+        options = parse_options({"ctrl_info": ast.literal_eval(told), **fades})
         for index, control in sorted(case["result"].items(), key=lambda item: int(item[0])):
-            if 0 <= int(index) < case["N_d"] and "fade_alpha" in control:
-                ours = fade_alpha(int(index), case["N_d"], case["fade_in"], case["fade_out"])
-                yield Entry(f"{number}: frame {index}", round(ours, 12), round(control["fade_alpha"], 12))
+            if 0 <= int(index) < case["N_d"]:
+                ours = frame_control(options, int(index), case["N_d"])
+                for name, value in control.items():
+                    entry = f"{number}: {name} of frame {index}"
+                    yield Entry(entry, round(getattr(ours, name), 12), round(value, 12))
 
 
 def loader(kit: Kit) -> Iterator[Entry]:

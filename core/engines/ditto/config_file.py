@@ -14,6 +14,7 @@ import safetensors.numpy
 from pydantic import ValidationError
 
 from core.engines.ditto.config import DittoConfig
+from core.engines.ditto.sections import Section
 from core.engines.ditto.unpickle import read_pickle
 from core.errors import BadOption, CorruptCheckpoint, EngineUnavailable, MissingCheckpoint, StoreFailed
 
@@ -34,15 +35,17 @@ def read_published(path: Path, sections: Mapping[str, Mapping[str, Any]] = NO_SE
     other sound features than HuBERT's.
     """
     tree = read_pickle(path)
+    config = _checked(tree, path)
+    if not sections:
+        return config
+    assert isinstance(tree, dict)
     for name, entries in sections.items():
-        if name not in DittoConfig.model_fields or not isinstance(entries, Mapping):
-            raise BadOption(
-                f"'{name}' is no section of the configuration, or not given as a dict.",
-                f"Known: {', '.join(DittoConfig.model_fields)}.",
-            )
-        if isinstance(tree, dict):
-            tree = {**tree, name: {**tree.get(name, {}), **entries}}
-    return _checked(tree, path)
+        _refuse_strangers(name, entries)
+        tree = {**tree, name: {**tree.get(name, {}), **entries}}
+    try:
+        return _checked(tree, path)
+    except CorruptCheckpoint as error:  # the file alone is whole: the caller's entries are not
+        raise BadOption(error.message, "Correct what was given beside the configuration.") from error
 
 
 def save(config: DittoConfig, path: Path) -> None:
@@ -114,6 +117,20 @@ def backend_of(path: str | Path) -> Backend:
     if suffix not in _SUFFIXES:
         raise CorruptCheckpoint(f"Nothing runs the model '{path}'.", f"Known: {', '.join(_SUFFIXES)}.")
     return _SUFFIXES[suffix]
+
+
+def _refuse_strangers(name: str, entries: Mapping[str, Any]) -> None:
+    """Raises BadOption for a section, or an entry of one, that a configuration does not have."""
+    sections = DittoConfig.model_fields
+    kind = sections[name].annotation if name in sections else None
+    if not isinstance(kind, type) or not issubclass(kind, Section) or not isinstance(entries, Mapping):
+        raise BadOption(
+            f"'{name}' is no section of the configuration, or not given as a dict.",
+            f"Known: {', '.join(sections)}.",
+        )
+    for entry in entries:
+        if entry not in {*kind.model_fields, *kind.passed_over}:
+            raise BadOption(f"'{entry}' is unknown in {name}.", f"Known: {', '.join(kind.model_fields)}.")
 
 
 def _checked(tree: object, path: Path) -> DittoConfig:

@@ -9,7 +9,7 @@ from core.atomic_components.audio2motion import WINDOW, MotionRules, Predict, mo
 from core.atomic_components.condition import ConditionRows
 from core.atomic_components.speech_features import offline_features, online_features
 from core.atomic_components.windows import frame_count
-from core.aux_models.hubert import ChunkSize, Hubert
+from core.aux_models.hubert import WIDTH, ChunkSize, Hubert
 from core.types import SAMPLES_PER_FRAME, AudioChunk
 
 DEFAULT_CHUNK = ChunkSize()
@@ -79,8 +79,10 @@ class Driving:
             yield from self._rows(features, 0)
             return
         silence = [AudioChunk(np.zeros(self.lead * SAMPLES_PER_FRAME, np.float32), 0)]
-        before = offline_features(silence, self.hubert, DEFAULT_CHUNK)
-        yield from self._rows(before, -self.lead)
+        before = np.concatenate(
+            [np.zeros((0, WIDTH), np.float32), *offline_features(silence, self.hubert, DEFAULT_CHUNK)]
+        )[: self.lead]  # `frame_count` rounds a few lengths up
+        yield self.conditions(before, -self.lead)
         yield from self._rows(self._completed(features), 0)
 
     def _rows(self, blocks: Iterable[np.ndarray], frame: int) -> Iterator[np.ndarray]:

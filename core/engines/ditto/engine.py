@@ -1,14 +1,15 @@
 """Ditto behind the house's one seam: registers portraits, and makes them talk."""
 
 import hashlib
+import math
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from core.atomic_components.audio2motion import WINDOW
-from core.atomic_components.controls import counted, fade_alpha
+from core.atomic_components.controls import counted, frame_control
 from core.atomic_components.keypoints import split_vector
 from core.atomic_components.loop import mirror_index
 from core.atomic_components.motion_stitch import MotionStitch
@@ -19,21 +20,19 @@ from core.contracts import Capabilities, StageClock
 from core.engines.content import blocks
 from core.engines.ditto import rules
 from core.engines.ditto.canvas import Canvas
-from core.engines.ditto.config import FEATURES, DittoConfig
+from core.engines.ditto.config import DittoConfig
 from core.engines.ditto.config_file import read_published
 from core.engines.ditto.driving import Driving
 from core.engines.ditto.motion_model import MotionModel, SeededNoise
 from core.engines.ditto.networks import DittoNetworks
 from core.engines.ditto.registration import register, source_face, source_motion
 from core.option_table import OPTIONS
-from core.option_values import FrameControl
 from core.options import Crop, GenerationOptions
 from core.runtimes.devices import Precision
 from core.settings import Settings
-from core.types import SAMPLES_PER_FRAME, AudioChunk, AvatarSource, Frame, RegisteredAvatar
+from core.types import AudioChunk, AvatarSource, Frame, RegisteredAvatar
 
 _FORMAT = 1  # of the registered arrays; a change makes older cache entries misses
-_PLAIN = FrameControl()
 _WIDE_OPEN = 0.04  # change of the lips' expression, in the extractor's units, that a plot shows as 1
 _LIPS = np.array([3 * point + axis for point in (14, 17, 19, 20) for axis in range(3)])
 
@@ -65,7 +64,6 @@ class DittoEngine:
         self._networks = DittoNetworks(files, settings.license_profile, device, precision, threads)
         self.capabilities = Capabilities(
             acts_on=frozenset(OPTIONS) - {"render_size"},
-            lookahead=WINDOW * SAMPLES_PER_FRAME,
             video_only=frozenset(("template_n_frames", "smo_k_s", "check_track", "eye_f0_mode")),
             needs={
                 "delta_eye_open_n": "delta_eye_arr",
@@ -100,6 +98,16 @@ class DittoEngine:
     def canvas_size(self, avatar: RegisteredAvatar, options: GenerationOptions) -> tuple[int, int]:
         return Canvas(avatar, options.output.resolution).size
 
+    def lookahead(self, options: GenerationOptions) -> int:
+        motion = options.motion
+        chunk = ChunkSize(*motion.chunksize)
+        step = WINDOW - motion.overlap_v2
+        new = WINDOW
+        if motion.online_mode:  # a window's new frames wait for their fade, unless they leave at once
+            new = step if motion.low_latency else step + min(step, motion.overlap_v2)
+        described = math.ceil(new / chunk.present) * chunk.present
+        return ChunkSize(0, described - 1, chunk.future).samples
+
     def animate(
         self,
         avatar: RegisteredAvatar,
@@ -120,13 +128,13 @@ class DittoEngine:
     ) -> Iterator[Frame]:
         """`animate` for sound that is described already, blocks (n, 1024): a frame for each row; online at
         most `N_d` where that is set, for the last blocks describe more than the sound."""
-        most = options.stitch.N_d if options.motion.online_mode else -1
+        online = options.motion.online_mode and options.stitch.N_d > 0
+        most = options.stitch.N_d if online else -1
         return self._shown(avatar, lambda driving: driving.of_features(features, most), options, rng, clock)
 
-    def describe(self, samples: np.ndarray, chunk: ChunkSize) -> np.ndarray:
-        """What is said in a whole recording, float32 (n,) at 16 kHz -> features (frames, 1024)."""
-        blocks = offline_features([AudioChunk(samples, 0)], self._networks.hubert, chunk)
-        return np.concatenate([np.zeros((0, FEATURES), np.float32), *blocks])
+    def describe(self, sound: Iterable[AudioChunk], chunk: ChunkSize) -> Iterator[np.ndarray]:
+        """What is said in a whole recording: blocks (n, 1024), a row a frame."""
+        return offline_features(sound, self._networks.hubert, chunk)
 
     def describe_window(self, window: np.ndarray, chunk: ChunkSize) -> np.ndarray:
         """What is said in the middle of a window, float32 (chunk.samples,) -> (chunk.present, 1024)."""
@@ -156,7 +164,7 @@ class DittoEngine:
                 return
             with clock.stage("stitch"):
                 motion = split_vector(row)
-                x_s, x_d = stage(motion, index, _control(options, index, total))
+                x_s, x_d = stage(motion, index, frame_control(options, index, total))
             at = mirror_index(index, avatar.n_frames)
             with clock.stage("render"):
                 face = self._networks.renderer(features[at][None], x_s, x_d)
@@ -199,13 +207,6 @@ def _begun(rows: Iterator[np.ndarray], lead: int, stage: MotionStitch) -> Iterat
             stage.start_from(split_vector(row))
         if number >= lead:
             yield row
-
-
-def _control(options: GenerationOptions, index: int, total: int | None) -> FrameControl:
-    """What frame `index` overrides; a fade of the clip goes before one of the frame, as upstream has it."""
-    control = options.ctrl_info.get(index, _PLAIN)
-    alpha = fade_alpha(index, total, options.stitch.fade_in, options.stitch.fade_out)
-    return control if alpha >= 1 else control.model_copy(update={"fade_alpha": alpha})
 
 
 def _opening(driven: np.ndarray, source: np.ndarray) -> float:

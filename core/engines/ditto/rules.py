@@ -11,7 +11,6 @@ import numpy as np
 from core.atomic_components.audio2motion import MotionRules
 from core.atomic_components.blinks import blink_schedule
 from core.atomic_components.condition import ConditionRows, Face, emotion_vectors
-from core.atomic_components.controls import overall_control
 from core.atomic_components.keypoints import join_vector
 from core.atomic_components.motion_stitch import DRIVEN, StitchRules
 from core.engines.ditto.config import Audio2MotionConfig, DefaultKwargs
@@ -105,7 +104,6 @@ def stitch_rules(subject: Subject, options: GenerationOptions, rng: random.Rando
         use_d_keys=keys,
         drive_eye=subject.is_image if expression.drive_eye is None else expression.drive_eye,
         relative=own.relative_d,
-        overall=overall_control(own),
         fade_type=own.fade_type or "s",
         fade_keys=own.fade_out_keys,
         eye_deltas=None if deltas is None else np.array(deltas, np.float32),

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from core.atomic_components.controls import counted, fade_alpha, merged, overall_control
+from core.atomic_components.controls import counted, frame_control
 from core.engines.lite.channels import ANGLES, HIGHEST, LOWEST, TURN, Channel, rest
 from core.option_values import FrameControl
 from core.options import GenerationOptions
@@ -37,13 +37,12 @@ def controlled(
         scale[columns] = factors[key]
     scale[Channel.TALK] = 1.0 if factors["exp"] > 0 else 0.0
     target = rest(1)[0]
-    overall = overall_control(stitch)
     for index, (row, total) in enumerate(counted(rows, stitch)):
-        control = merged(overall, options.ctrl_info.get(index))
+        control = frame_control(options, index, total)
         row = _apply(row * scale, control)
         if index == 0 and stitch.fade_type == "d0":
             target = row.copy()
-        alpha = fade_alpha(index, total, stitch.fade_in, stitch.fade_out) * control.fade_alpha
+        alpha = control.fade_alpha
         for key in stitch.fade_out_keys if control.fade_out_keys is None else control.fade_out_keys:
             columns = KEY_COLUMNS[key]
             row[columns] = target[columns] + alpha * (row[columns] - target[columns])

@@ -44,7 +44,6 @@ class LiteEngine:
     name = "lite"
     capabilities = Capabilities(
         acts_on=frozenset(OPTIONS) - DITTO_ONLY,
-        lookahead=LOOKAHEAD,
         video_only=VIDEO_ONLY,
         idle_controls=frozenset(("delta_exp",)),
     )
@@ -78,6 +77,9 @@ class LiteEngine:
 
     def canvas_size(self, avatar: RegisteredAvatar, options: GenerationOptions) -> tuple[int, int]:
         return self._canvas(avatar, options).size
+
+    def lookahead(self, options: GenerationOptions) -> int:
+        return LOOKAHEAD
 
     def animate(
         self,
