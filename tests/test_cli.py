@@ -322,3 +322,12 @@ def test_an_interrupted_fetch_ends_in_one_line(media: Path, tmp_path: Path) -> N
         not list(tmp_path.rglob("*.incomplete"))
         and not (tmp_path / "models/ditto_onnx/decoder.onnx").exists()
     )
+
+
+def test_the_output_folder_is_made(media: Path, tmp_path: Path) -> None:
+    """As the first command of Ditto's users asks for it; where nothing comes of it, it goes again."""
+    code, _, stderr = run(media, tmp_path / "new" / "deep" / "a.mp4", "--resolution", "320")
+    assert code == 0, stderr
+    assert [path.name for path in (tmp_path / "new" / "deep").iterdir()] == ["a.mp4"]
+    code, _, _ = run(media, tmp_path / "other" / "a.mp4", source="cat.png")
+    assert code == 2 and not (tmp_path / "other").exists()

@@ -1,6 +1,7 @@
 """Every option of Ditto acts: on the motion of the whole engine, with stand-in networks."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -276,3 +277,16 @@ def test_a_fade_of_the_clip_goes_before_one_of_a_frame(points: Any) -> None:
     single = points(**whole, ctrl_info={2: {"fade_alpha": 0}, 6: {"fade_alpha": 0}})
     apart = np.abs(single - points(**whole)).max((1, 2))
     assert apart[2] == 0 and apart[6] > 1e-4
+
+
+def test_sessions_on_threads_do_not_meet(engine: DittoEngine, avatar: RegisteredAvatar) -> None:
+    """One set of weights, four sessions at once: each makes what it makes alone."""
+    cases: list[dict[str, object]] = [{"seed": n, "emo": n, "delta_yaw": n} for n in range(4)]
+
+    def pictures(values: dict[str, object]) -> list[bytes]:
+        return [frame.rgb.tobytes() for frame in session(engine, avatar, 0.4, values)]
+
+    alone = [pictures(values) for values in cases]
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(pictures, cases)) == alone
+    assert len({made[5] for made in alone}) == 4
