@@ -1,4 +1,4 @@
-"""The Gradio app: `python app.py`, then open the address it prints.
+"""The Gradio app, with REST, streaming and the live demo beside it: `python app.py`, then open the address.
 
 The address comes from GRADIO_SERVER_NAME and GRADIO_SERVER_PORT, all else from the `VISAVIS_`
 settings of core/settings.py.
@@ -19,9 +19,10 @@ def main() -> int:
     try:
         settings = load_settings()
         prepare(settings)
+        from server.application import beside
         from ui.app import serve  # gradio reads its environment when it is imported
 
-        serve(settings)
+        serve(settings, beside)
     except TalkerError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Sets Visavis up with pip and venv, and runs it. Every failure is one line: cause and remedy.
+# Sets Visavis up with pip and venv, or with Docker, and runs it. Every failure is one line: cause and remedy.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
@@ -17,9 +17,13 @@ usage: ./setup.sh [command]
   demo    install requirements-base.txt only (no torch) and make output/demo.mp4
   app     install requirements-base.txt and start the page on http://127.0.0.1:7860
   test    install requirements-dev.txt, Debian's Chromium and speech programs, and run the tests
+  build   make the Docker image
+  run     start the server in its container, on http://127.0.0.1:8000 (PORT=8080: another port)
+  all     build, then run
   help    this text
 
 PYTHON=/path/to/python3.11 chooses the interpreter (3.11 or 3.12).
+TARGET=cpu or TARGET=cuda chooses the image; else it is cuda where nvidia-smi finds a GPU.
 TEXT
 }
 
@@ -133,6 +137,75 @@ install_test_packages() {
         >/dev/null || fail "apt-get could not install$missing. Run that command by hand to see why."
 }
 
+# Sets DOCKER to how containers are started here (compose v2, compose v1 or plain docker), TARGET to the image.
+find_docker() {
+    if docker compose version >/dev/null 2>&1; then
+        DOCKER="docker compose"
+    elif docker-compose version >/dev/null 2>&1; then
+        DOCKER=docker-compose
+    elif command -v docker >/dev/null; then
+        DOCKER=docker
+    else
+        fail "Docker is not installed. See docs.docker.com/engine/install, or use ./setup.sh app, which needs none."
+    fi
+    if command -v docker >/dev/null && ! docker info >/dev/null 2>&1; then
+        fail "Docker's daemon does not answer. Start it (systemctl start docker), or join the group docker."
+    fi
+    if [ -z "${TARGET:-}" ]; then
+        if nvidia-smi -L >/dev/null 2>&1; then TARGET=cuda; else TARGET=cpu; fi
+    fi
+    case $TARGET in
+        cpu) COMPOSE_FILES="-f docker-compose.yml" ;;
+        cuda) COMPOSE_FILES="-f docker-compose.yml -f docker-compose.gpu.yml" ;;
+        *) fail "TARGET=$TARGET is neither cpu nor cuda. Set one of them, or unset it." ;;
+    esac
+    mkdir -p checkpoints data output || fail "Cannot create folders here. Is $(pwd) writable?"
+}
+
+# shellcheck disable=SC2086  # DOCKER and COMPOSE_FILES are words to be split
+build_image() {
+    local code=0
+    step "image visavis:$TARGET ($DOCKER)"
+    if [ "$DOCKER" = docker ]; then
+        docker build --target "$TARGET" --tag "visavis:$TARGET" . || code=$?
+    else
+        $DOCKER $COMPOSE_FILES build || code=$?
+    fi
+    if [ $code != 0 ] && [ "$TARGET" = cuda ]; then
+        fail "The image was not built. Its base may want a login: docker login nvcr.io. TARGET=cpu needs none."
+    fi
+    [ $code = 0 ] || fail "The image was not built; the reason stands above. Mend it and run again."
+}
+
+# shellcheck disable=SC2086
+run_container() {
+    step "container ditto-container of visavis:$TARGET ($DOCKER)"
+    if [ "$DOCKER" = docker ]; then
+        docker image inspect "visavis:$TARGET" >/dev/null 2>&1 || build_image
+        run_plainly
+    else
+        $DOCKER $COMPOSE_FILES up -d
+    fi || fail "The container did not start; the reason stands above." \
+        "Is its name taken: docker rm -f ditto-container. Is the port taken: PORT=8080 ./setup.sh run"
+    if [ "$(stat -c %u output)" != 1000 ]; then
+        step "the container writes as uid 1000; let it: sudo chown -R 1000:1000 checkpoints data output"
+    fi
+    step "started: http://127.0.0.1:${PORT:-8000}/demo; its log: docker logs -f ditto-container"
+}
+
+# What docker-compose.yml says, in the flags of plain docker; the settings' names are read from there.
+run_plainly() {
+    local gpu="" settings
+    if [ "$TARGET" = cuda ]; then gpu="--gpus 1"; fi
+    settings=$(sed -n 's/^ *- \(VISAVIS_[A-Z_]*\)$/--env \1/p' docker-compose.yml)
+    docker rm -f ditto-container >/dev/null 2>&1 || true # the last run's; all it keeps is mounted
+    # shellcheck disable=SC2086
+    docker run -d --name ditto-container --init --restart unless-stopped \
+        --security-opt no-new-privileges:true -p "${PORT:-8000}:8000" $gpu $settings \
+        -v "$PWD/data:/app/data" -v "$PWD/checkpoints:/app/checkpoints" -v "$PWD/output:/app/output" \
+        -v visavis-cache:/home/visavis/.cache "visavis:$TARGET"
+}
+
 [ $# -le 1 ] || { usage >&2; exit 2; }
 case ${1:-} in
     "")
@@ -153,6 +226,19 @@ case ${1:-} in
         install dev 5000
         step "tests"
         exec $VENV/bin/python -m pytest
+        ;;
+    build)
+        find_docker
+        build_image
+        ;;
+    run)
+        find_docker
+        run_container
+        ;;
+    all)
+        find_docker
+        build_image
+        run_container
         ;;
     help | -h | --help) usage ;;
     *)

@@ -9,13 +9,17 @@
     │   ├── TooLong           over a limit: bytes, pixels or seconds
     │   ├── UnknownToken      no such avatar (never made, expired or evicted)
     │   ├── UnknownJob        no such job (never made or expired)
-    │   ├── NotYours          the avatar belongs to another owner
-    │   └── BadPath           missing file, or a path that may not be used
+    │   ├── NotDone           the job has no result, yet or at all
+    │   ├── NotYours          the avatar or job belongs to another owner
+    │   ├── BadPath           missing file, or a path that may not be used
+    │   ├── BadRequest        not a request that this server understands
+    │   └── Unauthorized      no API key, or a wrong one, where the server asks for one
     ├── AssetError            something the program itself needs is missing
     │   ├── MissingCheckpoint
     │   ├── CorruptCheckpoint
     │   └── EngineUnavailable
     ├── Busy                  too much is waiting already
+    │   └── RateLimited       too many requests in a minute
     ├── ComputeError          the work itself failed
     │   ├── OutOfMemory
     │   ├── EncodeFailed      the output could not be written (disk full, ...)
@@ -76,12 +80,24 @@ class UnknownJob(InputError):
     code, http_status = "unknown_job", 404
 
 
+class NotDone(InputError):
+    code, http_status = "not_done", 409
+
+
 class NotYours(InputError):
     code, http_status = "not_yours", 403
 
 
 class BadPath(InputError):
     code, http_status = "bad_path", 400
+
+
+class BadRequest(InputError):
+    code, http_status = "bad_request", 422
+
+
+class Unauthorized(InputError):
+    code, http_status = "unauthorized", 401
 
 
 class AssetError(TalkerError):
@@ -102,6 +118,15 @@ class EngineUnavailable(AssetError):
 
 class Busy(TalkerError):
     code, exit_code, http_status = "busy", 5, 503
+
+    # `retry_after_s`: seconds after which another try makes sense
+    def __init__(self, message: str, hint: str = "", retry_after_s: float = 5.0) -> None:
+        super().__init__(message, hint)
+        self.retry_after_s = retry_after_s
+
+
+class RateLimited(Busy):
+    code, http_status = "rate_limited", 429
 
 
 class ComputeError(TalkerError):

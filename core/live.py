@@ -22,7 +22,8 @@ from core.types import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME, AudioChunk, Register
 _POLL_S = 0.01
 _STALLED_S = 1.0  # more than so much behind its clock the stream does not make up for
 _SILENCE = np.zeros(SAMPLES_PER_FRAME, np.float32)
-_STALE = 5  # frames after which the rest of a frame that did not come is taken for silence
+_IN_HAND = 3 * SAMPLES_PER_FRAME  # of sound with which speech begins: it seldom comes evenly
+_STALE = 5  # frames after which what there is is spoken, the rest of its frame silent
 
 
 @dataclass(frozen=True)
@@ -81,9 +82,10 @@ class LiveSession:
         self._lock = threading.Lock()
         self._waiting = np.zeros(0, np.float32)
         self._ended = True  # no more sound is to come for the utterance that waits
-        self._short = 0  # frames for which less than a frame of sound waits
+        self._speaks = False  # the frame before was of pushed sound
+        self._short = 0  # frames for which less sound waits than is needed
         self._heard: deque[_Heard] = deque()
-        self._epoch = 0
+        self._epoch = self._epoch_from = 0
         self._left = 0  # packets that have left
         self._began: float | None = None
         self._closed = threading.Event()
@@ -107,7 +109,7 @@ class LiveSession:
     def interrupt(self) -> int:
         """Be silent from now on: what waits, and what is on its way, is dropped -> the new epoch."""
         with self._lock:
-            self._epoch += 1
+            self._epoch, self._epoch_from = self._epoch + 1, self._left
             self._waiting, self._ended = self._waiting[:0], True
             if self._began is not None:  # a player drops what it has in hand, and needs as much again
                 self._began = self._clock.now() - self._left / FPS
@@ -120,6 +122,11 @@ class LiveSession:
     @property
     def epoch(self) -> int:
         return self._epoch
+
+    @property
+    def epoch_from(self) -> int:
+        """The index of the first packet of this epoch."""
+        return self._epoch_from
 
     @property
     def waiting_s(self) -> float:
@@ -139,6 +146,8 @@ class LiveSession:
         with closing(self._session.frames(self._sound())) as frames:
             for frame in frames:
                 with self._lock:
+                    if not self._heard:  # the end: some lengths of sound have a frame more than they fill
+                        return
                     heard = self._heard.popleft()
                     if heard.epoch != self._epoch:
                         continue
@@ -174,9 +183,11 @@ class LiveSession:
 
     def _next(self) -> _Heard:
         waiting = self._waiting
-        self._short = self._short + 1 if 0 < len(waiting) < SAMPLES_PER_FRAME else 0
-        whole = len(waiting) >= SAMPLES_PER_FRAME or self._ended or self._short > _STALE
-        if not len(waiting) or not whole:
+        least = SAMPLES_PER_FRAME if self._speaks else _IN_HAND
+        self._short = self._short + 1 if 0 < len(waiting) < least else 0
+        ready = len(waiting) >= least or self._ended or self._short > _STALE
+        self._speaks = ready and len(waiting) > 0
+        if not self._speaks:
             return _Heard(_SILENCE, self._epoch, False)
         sound, self._waiting = waiting[:SAMPLES_PER_FRAME], waiting[SAMPLES_PER_FRAME:]
         return _Heard(np.pad(sound, (0, SAMPLES_PER_FRAME - len(sound))), self._epoch, True)

@@ -41,15 +41,49 @@ class Settings(BaseSettings):
     max_audio_s: float = Field(7200.0, gt=0, description="longest speech")
     max_video_mib: float = Field(500.0, gt=0, description="largest source video")
     max_video_s: float = Field(60.0, gt=0, description="longest source video")
-    max_queue: int = Field(8, ge=1, description="waiting requests on the page before new ones are refused")
+    max_queue: int = Field(
+        8, ge=1, description="waiting requests, on the page and of REST each, before new ones are refused"
+    )
+    api_keys: str = Field(
+        "", description="keys for the servers' API, with commas between them (none: open to all)", repr=False
+    )
+    rate_per_minute: int = Field(
+        120, ge=1, description="uploads, registrations and clips in a minute by one key, or address"
+    )
+    cors_origins: str = Field(
+        "", description="other origins whose pages may use the API, with commas between them (none: no other)"
+    )
+    max_sessions: int = Field(4, ge=1, description="live sessions at a time; more are refused")
+    session_idle_s: float = Field(
+        60.0, gt=0, description="a live session that hears nothing so long is ended"
+    )
+    upload_hours: float = Field(2.0, gt=0, description="files uploaded to the servers are kept so long")
+    upload_gib: float = Field(4.0, gt=0, description="size limit of those files; the oldest go first")
+    media: Path | None = Field(
+        None, description="folder whose files clients may name by path (none: no folder)"
+    )
 
     @property
     def home_dir(self) -> Path:
         return self.home.expanduser()
 
     @property
+    def keys(self) -> tuple[str, ...]:
+        """The API keys; none where the API is open."""
+        return _listed(self.api_keys)
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """Origins of other pages that may use the API."""
+        return _listed(self.cors_origins)
+
+    @property
     def models_dir(self) -> Path | None:
         return self.models.expanduser() if self.models else None
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def load_settings() -> Settings:

@@ -123,11 +123,34 @@ class Studio:
 
         Yields progress and returns the result. Closing it cancels: neither a file nor a thread is left.
         """
+        job = self.jobs.create(owner)
+        work = self.talk_into(job.folder, owner, source, token, audio, options)
+        with job.running() as run, closing(work):
+            while True:
+                try:
+                    step = next(work)
+                except StopIteration as stop:
+                    run.done(stop.value.clip.output)
+                    return stop.value
+                run.progress(step.fraction or 0.0, step.stage, step.eta_s)
+                yield step
+
+    def talk_into(
+        self,
+        folder: Path,
+        owner: str,
+        source: AvatarSource | None,
+        token: str,
+        audio: Path,
+        options: GenerationOptions,
+        label: str = "",
+    ) -> Generator[Progress, None, Talk]:
+        """The same, into a folder of the caller's."""
         yield from self.ready()
         started = time.perf_counter()
         yield Progress("register", None, None)
         if source is not None:
-            token, avatar = yield from self._preloading(owner, source, options)
+            token, avatar = yield from self._preloading(owner, source, options, label)
         elif token:
             avatar = self.avatars.get(token)
         else:
@@ -137,23 +160,14 @@ class Studio:
                 f"This avatar was registered for engine '{avatar.engine}'.", "Register the portrait again."
             )
         register_ms = 1000 * (time.perf_counter() - started)
-        job = self.jobs.create(owner)
-        output = job.folder / "talking_head.mp4"
-        work = clip(self.engine, avatar, audio, output, options, audio_limits(self.settings))
-        with job.running() as run, closing(work):
-            while True:
-                try:
-                    step = next(work)
-                except StopIteration as stop:
-                    run.done(output)
-                    return Talk(stop.value, token, register_ms, avatar.is_image)
-                run.progress(step.fraction or 0.0, step.stage, step.eta_s)
-                yield step
+        output = folder / "talking_head.mp4"
+        made = yield from clip(self.engine, avatar, audio, output, options, audio_limits(self.settings))
+        return Talk(made, token, register_ms, avatar.is_image)
 
     def _preloading(
-        self, owner: str, source: AvatarSource, options: GenerationOptions
+        self, owner: str, source: AvatarSource, options: GenerationOptions, label: str
     ) -> Generator[Progress, None, tuple[str, RegisteredAvatar]]:
-        label = source.path.stem if source.path else ""
+        label = label or (source.path.stem if source.path else "")
         work = with_progress(lambda report: self.preload(owner, source, options, label, report))
         with closing(work):
             while True:

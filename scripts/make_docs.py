@@ -53,7 +53,7 @@ def error_codes() -> str:
 
 def _leaves(kind: type[errors.TalkerError]) -> Iterator[type[errors.TalkerError]]:
     below = kind.__subclasses__()
-    if not below:
+    if not below or kind is errors.Busy:  # which is raised itself, too
         yield kind
     for each in below:
         yield from _leaves(each)

@@ -21,8 +21,9 @@ FLOORS = [  # later rows may import earlier ones; rows of one floor not each oth
     ("core.talker", "core.compat"),
     ("core.batch", "core.live"),
     ("core.studio", "core.sdk_run"),
-    ("core.doctor",),
+    ("core.doctor", "core.order"),
     ("ui", "server"),
+    ("streaming_protocol",),
     (
         "inference",
         "app",
@@ -30,6 +31,9 @@ FLOORS = [  # later rows may import earlier ones; rows of one floor not each oth
         "model_manager",
         "stream_pipeline_offline",
         "stream_pipeline_online",
+        "api_server",
+        "streaming_server",
+        "streaming_client",
     ),
 ]
 

@@ -75,6 +75,15 @@ def test_another_quality_goes_on_in_time() -> None:
     assert goes_on == pytest.approx(begin + len(sound) / 16_000)
 
 
+def test_drift_tells_sound_that_is_missing() -> None:
+    with FragmentStream(SIZE, first=7) as stream:
+        for count in (1, 4, *range(1, 12)):
+            stream.add(frames(count))
+            assert stream.drift_s == 0
+        stream._sound_at -= 1600
+        assert stream.drift_s == pytest.approx(0.1)
+
+
 def test_units_are_found_and_measured() -> None:
     stream = b"\x00\x00\x00\x01\x67ab\x00\x00\x01\x68c\x00\x00\x01\x65\x00\x01d"
     assert split_units(stream) == [b"gab", b"hc", b"e\x00\x01d"]

@@ -85,6 +85,21 @@ def test_a_frame_of_speech_waits_for_its_sound() -> None:
         assert np.count_nonzero(rest.sound) == 100
 
 
+def test_sound_that_comes_unevenly_is_not_torn() -> None:
+    """In pieces of 20 ms, now none and now three within a frame: one utterance, without a hole."""
+    time = FastTime()
+    session = live(time)
+    with closing(session.packets()) as packets:
+        take(packets, 3)
+        spoken = []
+        for count in (2, 2, 2, 0, 2, 4, 0, 3, 1, 2, 4, 2) * 4:
+            for _ in range(count):
+                session.push(tone(320))
+            spoken.append(next(packets).speaking)
+    begun = spoken.index(True)
+    assert 2 <= begun <= 5 and all(spoken[begun:])
+
+
 def test_an_interrupt_drops_what_waits_and_what_is_on_its_way() -> None:
     time = FastTime()
     session = live(time, FakeEngine(prefetch=3))
@@ -139,6 +154,30 @@ def test_closing_ends_it(prefetch: int) -> None:
     session.close()
     assert len(list(packets)) <= 8
     assert engine.closed_streams == 1 and threading.active_count() == threads
+
+
+@pytest.mark.parametrize("taken", range(6, 16))
+def test_it_may_be_closed_while_it_waits(taken: int) -> None:
+    """Some lengths count a frame more than they fill, in floating point: that one is left out."""
+    time = FastTime()
+    session = live(time)
+
+    def sleep(seconds: float) -> None:
+        time.now += seconds
+        if session._left >= taken:
+            session.close()
+
+    session._clock = LiveClock(lambda: time.now, sleep)
+    assert len(list(session.packets())) == taken
+
+
+def test_an_epoch_knows_its_first_packet() -> None:
+    session = live(FastTime(), FakeEngine(prefetch=3))
+    with closing(session.packets()) as packets:
+        last = take(packets, 9)[-1]
+        assert session.epoch_from == 0
+        session.interrupt()
+        assert next(packets).index == session.epoch_from == last.index + 1
 
 
 def test_an_error_of_the_engine_reaches_the_one_who_pulls() -> None:

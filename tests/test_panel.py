@@ -17,6 +17,7 @@ from core.engines.lite.engine import LiteEngine
 from core.errors import BadOption
 from core.option_table import DEFAULT_PRESET, GROUPS, OPTIONS, PRESETS, flat, parse_options
 from core.options import GenerationOptions
+from core.order import Order, idle_options, options_of
 from core.studio import Studio
 from core.talker import Progress
 from tests.test_ditto_config import published
@@ -25,7 +26,7 @@ from ui.endpoints import Api
 from ui.panel import Panel
 from ui.shown import ADVANCED, BASIC, Shown, few_values, given, is_written, shown_by
 from ui.texts import LANGUAGES
-from ui.work import Order, idle_options, options_of, talk
+from ui.work import talk
 
 LITE = cast(Engine, SimpleNamespace(name="lite", capabilities=LiteEngine.capabilities))
 FILE = {**published()["default_kwargs"], "sampling_timesteps": 10, "crop_scale": 1.9, "template_n_frames": 90}

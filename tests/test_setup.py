@@ -2,83 +2,26 @@
 
 import ast
 import re
-import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
-TOOLS = "bash env dirname mkdir cat sed awk tee cksum xargs grep tail id df uname rm chmod cp"
+from tests.setup_house import PYTHON, ROOT, make_house, only_error, pip_calls, setup
 
-# Plays python3 and, copied into .venv, the environment's python. FAKE_* say how it behaves.
-PYTHON = r"""#!/bin/bash
-case "$*" in
-    --version) echo "Python ${FAKE_VERSION:-3.11}.0" ;;
-    *version_info*)
-        exec "$REAL_PYTHON" -c 'import sys
-sys.version_info = (*map(int, sys.argv[1].split(".")), 0)
-exec(sys.argv[2])' "${FAKE_VERSION:-3.11}" "$2" ;;
-    *ensurepip*) exit "${FAKE_NO_VENV:-0}" ;;
-    "-m venv --clear .venv") mkdir -p .venv/bin && cp "$0" .venv/bin/python ;;
-    "-m pip --version") ;;
-    "-m pip check") ;;
-    "-m pip install"*) echo "$*" >>pip_calls; [ -z "$FAKE_PIP" ] || { echo "$FAKE_PIP"; exit 1; } ;;
-    -) exec "$REAL_PYTHON" - ;;
-    *) echo "ran $*" ;;
-esac
-"""
+DOORS = [path.name for path in ROOT.glob("*.py")]
+COMMANDS = "demo app test build run all help"
 
 
 @pytest.fixture
 def house(tmp_path: Path) -> Path:
-    """A copy of what setup.sh reads, and a PATH that holds only its tools and the stand-in Python."""
-    for name in ("setup.sh", "packages.txt", *(path.name for path in ROOT.glob("requirements*.txt"))):
-        shutil.copy(ROOT / name, tmp_path / name)
-    (tmp_path / "core").mkdir()
-    for name in ("errors.py", "native.py"):
-        shutil.copy(ROOT / "core" / name, tmp_path / "core" / name)
-    (tmp_path / "bin").mkdir()
-    (tmp_path / "fake").mkdir()
-    (tmp_path / "fake" / "cv2.py").write_text("")
-    for tool in TOOLS.split():
-        (tmp_path / "bin" / tool).symlink_to(str(shutil.which(tool)))
-    script = tmp_path / "bin" / "python3"
-    script.write_text(PYTHON)
-    script.chmod(0o755)
-    return tmp_path
-
-
-def setup(house: Path, *arguments: str, **fake: str) -> subprocess.CompletedProcess[str]:
-    environment = {
-        "PATH": str(house / "bin"),
-        "PYTHONPATH": str(house / "fake"),
-        "REAL_PYTHON": sys.executable,
-        **fake,
-    }
-    return subprocess.run(
-        [str(house / "setup.sh"), *arguments], env=environment, capture_output=True, text=True, check=False
-    )
-
-
-def only_error(result: subprocess.CompletedProcess[str]) -> str:
-    """The one line that a failure says."""
-    assert result.returncode == 1
-    assert len(result.stderr.splitlines()) == 1, result.stderr
-    return result.stderr
-
-
-def pip_calls(house: Path) -> list[str]:
-    calls = house / "pip_calls"
-    return calls.read_text().splitlines() if calls.exists() else []
+    return make_house(tmp_path)
 
 
 def test_help_tells_every_command(house: Path) -> None:
     said = setup(house, "help").stdout
-    assert all(f"\n  {command}" in said for command in ("(none)", "demo", "app", "test", "help"))
+    assert all(f"\n  {command} " in said for command in ("(none)", *COMMANDS.split()))
 
 
 def test_an_unknown_command_is_refused(house: Path) -> None:
@@ -207,7 +150,7 @@ def distributions(*places: str) -> set[str]:
 def test_what_the_product_imports_is_pinned_without_torch() -> None:
     base = pins("requirements-base.txt")
     optional = {"torch"}  # only core/models and its runtime import it, see test_runtimes
-    assert distributions("core", "ui", "inference.py", "app.py", "scripts/demo.py") - optional <= set(base)
+    assert distributions("core", "ui", "server", *DOORS, "scripts/demo.py") - optional <= set(base)
     assert "torch" not in base
     assert distributions("scripts") <= {*base, *pins("requirements.txt")}
     assert distributions("tests") <= {*base, *pins("requirements.txt"), *pins("requirements-dev.txt")}
@@ -221,9 +164,12 @@ def test_nothing_is_pinned_without_a_reason() -> None:
         "uvicorn",
         "fastapi",
         "huggingface-hub",
-    }  # the page, its server, the Hub
+        "websockets",
+        "wsproto",
+        "python-multipart",
+    }  # the page, its server and what that loads by itself, the Hub
     planned = {"librosa", "onnxruntime"}  # the engine Ditto
-    used = distributions("core", "ui", "inference.py", "app.py", "scripts")
+    used = distributions("core", "ui", "server", *DOORS, "scripts")
     assert set(pins("requirements-base.txt")) - used <= resolver | doors | planned
 
 

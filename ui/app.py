@@ -2,12 +2,12 @@
 
 import logging
 import os
-from contextlib import closing
+from collections.abc import Callable
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 
 import gradio as gr
-from starlette.responses import JSONResponse
-from starlette.routing import Route
+from starlette.routing import BaseRoute
 
 from core.checkpoints.check import Progress as Fetched
 from core.checkpoints.check import Report
@@ -24,6 +24,7 @@ from ui.panel import Panel
 from ui.shown import shown_by
 from ui.texts import TEXTS
 
+Beside = Callable[[Studio], AbstractContextManager[list[BaseRoute]]]
 _STYLE = Path(__file__).parent / "style.css"
 _log = logging.getLogger(__name__)
 
@@ -41,13 +42,14 @@ def build(studio: Studio, settings: Settings) -> gr.Blocks:
     return demo.queue(max_size=settings.max_queue)
 
 
-def serve(settings: Settings) -> None:
-    """Serve until interrupted, at GRADIO_SERVER_NAME and GRADIO_SERVER_PORT. Raises TalkerError."""
-    with closing(Studio(settings, _told_in_tenths())) as studio:
+def serve(settings: Settings, beside: Beside) -> None:
+    """Serve until interrupted, at GRADIO_SERVER_NAME and GRADIO_SERVER_PORT, with the routes of `beside` next
+    to the page's. Raises TalkerError."""
+    with closing(Studio(settings, _told_in_tenths())) as studio, beside(studio) as routes:
         _log.info("Engine %s: %s", studio.engine.name, studio.running.reason)
         demo = build(studio, settings)
         try:
-            address = _launch(demo, settings)
+            address = _launch(demo, settings, routes)
         except OSError as error:
             where = os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1")
             raise BadOption(
@@ -72,7 +74,7 @@ def _told_in_tenths() -> Report:
     return report
 
 
-def _launch(demo: gr.Blocks, settings: Settings) -> str:
+def _launch(demo: gr.Blocks, settings: Settings, routes: list[BaseRoute]) -> str:
     """Start the server's thread -> its address."""
     results = settings.home_dir / "results"
     gr.set_static_paths([results])  # served from where they lie: deleting them deletes the only copy
@@ -82,7 +84,7 @@ def _launch(demo: gr.Blocks, settings: Settings) -> str:
         quiet=True,
         ssr_mode=False,
         share=False,
-        app_kwargs={"routes": [Route("/healthz", _healthy)]},
+        app_kwargs={"routes": routes},
         allowed_paths=[str(results), str(SPEECH.parent)],
         max_file_size=int(largest * 2**20),
         run_history=False,
@@ -92,10 +94,6 @@ def _launch(demo: gr.Blocks, settings: Settings) -> str:
         css_paths=_STYLE,
     )
     return address
-
-
-async def _healthy(request: object) -> JSONResponse:
-    return JSONResponse({"status": "ok"})
 
 
 def _theme() -> gr.themes.Base:

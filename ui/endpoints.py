@@ -12,12 +12,13 @@ from gradio.data_classes import FileData
 from core.errors import BadImage, BadOption
 from core.option_table import DEFAULT_PRESET, OPTIONS
 from core.options import Crop
+from core.order import Order, idle_options, options_of
 from core.studio import Scope, Studio
 from core.talker import Progress
 from core.types import AvatarSource
 from ui.files import received, sent
 from ui.owners import owner_of
-from ui.work import WORK, Order, answered, idle_options, options_of, talk
+from ui.work import WORK, answered, talk
 
 Parameters = Mapping[str, tuple[Any, Any]]  # name -> type, default
 

@@ -8,6 +8,7 @@ from typing import Any
 import gradio as gr
 from gradio.events import Dependency
 
+from core.order import Order
 from core.samples import SPEECH, sample_portrait
 from core.studio import Scope, Studio, Talk
 from core.talker import Progress
@@ -17,7 +18,7 @@ from ui.owners import is_secret, new_secret, owner_of
 from ui.page import Page
 from ui.shown import Shown, given
 from ui.texts import language_of, say
-from ui.work import WORK, Order, answered, talk
+from ui.work import WORK, answered, talk
 
 Updates = dict[Any, Any]  # component -> its new value, or an update of its properties
 _PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}

@@ -59,6 +59,13 @@ class FragmentStream:
         )
         self.header = header(tracks)
 
+    @property
+    def drift_s(self) -> float:
+        """By how much the pictures' track is longer than that of sound, less what the encoder of sound holds:
+        two blocks and a part of one."""
+        held = self._heard % _AAC_FRAME + min(self._heard // _AAC_FRAME, 2) * _AAC_FRAME
+        return (self.frame * SAMPLES_PER_FRAME - self._sound_at - held) / SAMPLE_RATE
+
     def add(self, frames: list[tuple[np.ndarray, np.ndarray]]) -> bytes:
         """Frames uint8 (H, W, 3) with their sound float32 (640,) each -> one fragment.
 

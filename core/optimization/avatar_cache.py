@@ -20,7 +20,7 @@ from pathlib import Path
 from core.errors import ComputeError, NotYours, UnknownToken
 from core.optimization.avatar_files import AvatarFiles, check_key
 from core.optimization.store import Index, locked, private_folder
-from core.optimization.tokens import Tokens, hashed
+from core.optimization.tokens import Entry, Tokens, hashed
 from core.types import RegisteredAvatar
 
 _PATIENCE_S = 900.0  # how long one registration waits for an equal one that is under way
@@ -58,6 +58,7 @@ class AvatarCache:
         with locked(self._locks / "start.lock", 60):  # two that start at once must not mend one index twice
             self._index = Index(root / "index")
         self._tokens = Tokens(self._index, ttl_s)
+        self.found = self.made = 0  # avatars that were there when asked for, and that had to be made
         self._sweep()
 
     def register(
@@ -84,7 +85,12 @@ class AvatarCache:
                 token, known = self._tokens.enter(hashed(owner), key, label)
             if not known:
                 undo.callback(self._forget, token)
-            avatar = self._files.load(key) or self._made(key, make, thumbnail)
+            avatar = self._files.load(key)
+            if avatar is None:
+                avatar = self._made(key, make, thumbnail)
+                self.made += 1
+            else:
+                self.found += 1
             undo.pop_all()
         return token, avatar
 
@@ -100,26 +106,22 @@ class AvatarCache:
         avatar = None if entry is None else self._files.load(entry.key)
         if avatar is None:
             raise _unknown()
+        self.found += 1
         return avatar
+
+    def info(self, token: str) -> AvatarInfo:
+        """What is known of the avatar of a token; this is no use. Raises UnknownToken."""
+        entry = self._tokens.find(token)
+        found = None if entry is None else self._info(token, entry)
+        if found is None:
+            raise _unknown()
+        return found
 
     def list(self, owner: str) -> list[AvatarInfo]:
         """The owner's avatars that can be used, newest first."""
-        found = []
-        for token, entry in self._tokens.of_owner(hashed(owner)).items():
-            card = self._files.card(entry.key)
-            if card is not None:
-                found.append(
-                    AvatarInfo(
-                        token=token,
-                        label=entry.label,
-                        created=entry.created,
-                        last_used=entry.used,
-                        size=card.size,
-                        n_frames=card.n_frames,
-                        thumbnail=card.thumbnail,
-                    )
-                )
-        return found[::-1]
+        tokens = self._tokens.of_owner(hashed(owner))
+        found = [self._info(token, entry) for token, entry in tokens.items()]
+        return [each for each in reversed(found) if each is not None]
 
     def delete(self, owner: str, token: str) -> None:
         """Forget a token, and its avatar unless another owner has it too. Raises UnknownToken, NotYours."""
@@ -142,6 +144,20 @@ class AvatarCache:
     def close(self) -> None:
         """Close the index; avatars handed out stay valid."""
         self._index.close()
+
+    def _info(self, token: str, entry: Entry) -> AvatarInfo | None:
+        card = self._files.card(entry.key)
+        if card is None:
+            return None
+        return AvatarInfo(
+            token=token,
+            label=entry.label,
+            created=entry.created,
+            last_used=entry.used,
+            size=card.size,
+            n_frames=card.n_frames,
+            thumbnail=card.thumbnail,
+        )
 
     def _made(
         self,

@@ -12,13 +12,15 @@ import secrets
 import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
-from core.errors import Busy, Cancelled, StoreFailed, TalkerError, UnknownJob
+from core.errors import Busy, Cancelled, NotYours, StoreFailed, TalkerError, UnknownJob
 from core.optimization.store import locked, private_folder
 
 _log = logging.getLogger(__name__)
@@ -32,13 +34,15 @@ class State(StrEnum):
     CANCELLED = "cancelled"
 
 
+NO_FIGURES: Mapping[str, Any] = MappingProxyType({})
 _STOPPED = "The job was cancelled."
 _OPEN = (State.QUEUED, State.RUNNING)
 
 
 @dataclass(frozen=True)
 class JobStatus:
-    """A job at one moment. `fraction` is 0..1; `eta_s` None while unknown; `error` is (code, message)."""
+    """A job at one moment. `fraction` is 0..1; `eta_s` None while unknown; `error` is (code, message);
+    `figures`, JSON-ready, tell what was made."""
 
     state: State = State.QUEUED
     fraction: float = 0.0
@@ -46,6 +50,7 @@ class JobStatus:
     eta_s: float | None = None
     result: Path | None = None
     error: tuple[str, str] | None = None
+    figures: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Job:
@@ -109,14 +114,18 @@ class Job:
         with self._lock:
             self._set(replace(self.status, fraction=min(max(fraction, 0.0), 1.0), stage=stage, eta_s=eta_s))
 
-    def done(self, result: Path) -> None:
+    def done(self, result: Path, figures: Mapping[str, Any] = NO_FIGURES) -> None:
         """The work is finished and its result, a file in the job's folder, complete. May raise Cancelled."""
         self._check()
         if result.parent != self.folder or not result.is_file():
             raise ValueError(f"the result of a job is a file in its folder, not {result}")
         with self._lock:
             self.result_bytes = result.stat().st_size
-            self._set(replace(self.status, state=State.DONE, fraction=1.0, eta_s=0.0, result=result))
+            self._set(
+                replace(
+                    self.status, state=State.DONE, fraction=1.0, eta_s=0.0, result=result, figures=figures
+                )
+            )
 
     def _check(self) -> None:
         if self.cancelled:
@@ -170,13 +179,31 @@ class JobStore:
             self._jobs[job_id] = job
             return job
 
-    def get(self, owner: str, job_id: str) -> Job:
-        """Raises UnknownJob where the owner has no such job, any more or at all."""
+    def find(self, job_id: str) -> Job:
+        """A job by its id, which is unguessable: who holds it may look. Raises UnknownJob."""
         with self._lock:
             self._expire()
             job = self._jobs.get(job_id)
-        if job is None or job.owner != owner:
-            raise UnknownJob("There is no such job: it was never made or has expired.", "Start a new one.")
+        if job is None:
+            raise _unknown()
+        return job
+
+    def get(self, owner: str, job_id: str) -> Job:
+        """Raises UnknownJob where the owner has no such job, any more or at all."""
+        job = self.find(job_id)
+        if job.owner != owner:
+            raise _unknown()
+        return job
+
+    def remove(self, owner: str, job_id: str) -> Job:
+        """Cancel an open job, forget an ended one with its result. Raises UnknownJob, NotYours."""
+        job = self.find(job_id)
+        if job.owner != owner:
+            raise NotYours("This job is not yours.", "Only who started it can end it.")
+        job.cancel()
+        with self._lock:
+            if job.id in self._jobs and job.status.state not in _OPEN:
+                self._drop(job)
         return job
 
     def list(self, owner: str) -> list[Job]:
@@ -227,6 +254,10 @@ class JobStore:
     def _drop(self, job: Job) -> None:
         del self._jobs[job.id]
         shutil.rmtree(job.folder, ignore_errors=True)
+
+
+def _unknown() -> UnknownJob:
+    return UnknownJob("There is no such job: it was never made or has expired.", "Start a new one.")
 
 
 def _life(folder: Path) -> Path:
