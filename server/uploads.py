@@ -63,8 +63,8 @@ class Uploads:
     def find(self, given: str) -> Path:
         """The file behind a path from a client: one that `save` gave, or one in VISAVIS_MEDIA.
 
-        An upload's name is random and as good as a token: whoever holds it may use it, for known clients upload
-        without keeping a cookie. Links are followed before it is judged. Raises BadPath.
+        An upload's name is random and as good as a token: whoever holds it may use it, for known clients
+        upload without keeping a cookie. Links are followed before it is judged. Raises BadPath.
         """
         try:
             path = Path(given)
