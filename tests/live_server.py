@@ -3,7 +3,6 @@
 import socket
 import threading
 import time
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -68,9 +67,6 @@ def live_server(
         config = uvicorn.Config(
             app, ws="wsproto", log_config=None, timeout_graceful_shutdown=3, access_log=False
         )
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # uvicorn is to drop this backend; its successor has a fault
-            config.load()
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, args=([listener],), name="live-server")
         thread.start()

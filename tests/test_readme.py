@@ -30,6 +30,11 @@ FRESH = "CI" in os.environ
 CACHES = shutil.ignore_patterns("__pycache__", ".*_cache")
 # of the repository's own folder
 LEFT_OUT = frozenset((".git", ".venv", "output", "checkpoints", ".hypothesis"))
+OWN_TESTS = {  # pages whose programs need more than this one: Ditto's files, a server
+    "sdk.md": "test_quick_reference.py",
+    "rest.md": "test_server_doors.py",
+    "protocol.md": "test_streaming_v2.py",
+}
 STAND_INS = {"./setup.sh demo": "python scripts/demo.py", "./setup.sh app": "exec python app.py"}
 ADDRESS = "http://127.0.0.1:7860"
 
@@ -117,7 +122,7 @@ def test_every_command_and_example_runs(copy: Path) -> None:
     todo = [
         block
         for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
-        if path.name != "sdk.md"  # its blocks need Ditto's files: tests/test_quick_reference.py runs them
+        if path.name not in OWN_TESTS
         for block in blocks(path)
     ]
     todo.remove(("bash", "./setup.sh test\n"))  # what is running now
@@ -179,3 +184,8 @@ def test_links_lead_somewhere() -> None:
     for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
         for target in re.findall(r"\]\((?!http)([^)#]+)", path.read_text()):
             assert (path.parent / target).exists(), f"{path.name}: {target}"
+
+
+def test_pages_left_to_others_are_looked_at_there() -> None:
+    for page, test in OWN_TESTS.items():
+        assert page in (ROOT / "tests" / test).read_text(), page
