@@ -20,6 +20,7 @@ from core.studio import Studio
 from core.talker import CHUNK, Session
 from core.types import AudioChunk, AvatarSource
 from server.application import create_app
+from server.connections import ImpatientProtocol
 
 _DRAIN_S = 8  # for requests that are under way when the server is told to stop
 _WS_BYTES = 2 * 2**20  # of one WebSocket message; the protocols have smaller limits of their own
@@ -44,6 +45,7 @@ def serve(
         app.state.house.worker.warm_up(lambda: warm(studio))
         config = uvicorn.Config(
             app,
+            http=ImpatientProtocol,
             ws="wsproto",  # uvicorn's own choice fails a case of Autobahn's suite
             ws_per_message_deflate=False,  # pictures and sound are as small as they get
             ws_max_size=_WS_BYTES,

@@ -18,6 +18,7 @@ from core.engines.registry import Running
 from core.settings import Settings
 from core.studio import Studio
 from server.application import ALL, create_app
+from server.connections import ImpatientProtocol
 from server.house import House
 
 _START_S, _STOP_S = 30.0, 20.0
@@ -65,7 +66,12 @@ def live_server(
         listener.bind(("127.0.0.1", 0))
         app = create_app(studio, studio.settings, parts)
         config = uvicorn.Config(
-            app, ws="wsproto", log_config=None, timeout_graceful_shutdown=3, access_log=False
+            app,
+            http=ImpatientProtocol,
+            ws="wsproto",
+            log_config=None,
+            timeout_graceful_shutdown=3,
+            access_log=False,
         )
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, args=([listener],), name="live-server")
