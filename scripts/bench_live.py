@@ -1,8 +1,8 @@
 """How live is live? Sessions of the protocol `visavis.v2` against a server on this machine, and a long stream
 at an accelerated clock.
 
-    python scripts/bench_live.py [--sessions 1,2] [--seconds 20] [--resolution 512] [--json]
-    python scripts/bench_live.py --soak 30 [--resolution 320] [--json]
+    python scripts/bench_live.py [--sessions 1,2] [--admitted 8] [--seconds 20] [--resolution 512]
+    python scripts/bench_live.py --soak 30 [--resolution 320]
 
 The first starts api_server.py (engine lite), warms it up with a short session, and then measures for each
 number of sessions at once: start to first media (ms), frames a second as they arrive, how late the latest
@@ -16,6 +16,7 @@ import argparse
 import asyncio
 import io
 import json
+import os
 import resource
 import socket
 import statistics
@@ -65,6 +66,10 @@ class Session:
         return {name: round(value, 2) for name, value in asdict(self).items() if not name.startswith("_")}
 
 
+class Refused(Exception):
+    """The server has no room for this session."""
+
+
 def speech() -> np.ndarray:
     """The sample speech, float32 at 16 kHz."""
     return np.concatenate([chunk.samples for chunk in open_audio(SPEECH, audio_limits(Settings())).chunks()])
@@ -108,7 +113,7 @@ def _note(seen: Session, data: str | bytes) -> None:
         return
     told = json.loads(data)
     if told["type"] == "error":
-        raise RuntimeError(told["message"])
+        raise Refused if told["code"] == "busy" else RuntimeError(told["message"])
     if told["type"] == "stats":
         seen.drift_ms = max(seen.drift_ms, abs(told["drift_ms"]))
 
@@ -141,13 +146,14 @@ def _decoded(media: bytes) -> tuple[list[float], tuple[float, float]]:
 
 
 @contextmanager
-def served() -> Iterator[tuple[str, int]]:
-    """api_server.py at a free port -> its address for WebSockets, and its process."""
+def served(most: int) -> Iterator[tuple[str, int]]:
+    """api_server.py at a free port, for so many sessions -> its address for WebSockets, and its process."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
     command = [sys.executable, str(ROOT / "api_server.py"), "--host", "127.0.0.1", "--port", str(port)]
-    with subprocess.Popen(command, cwd=ROOT) as server:  # noqa: S603  our own program
+    room = {**os.environ, "VISAVIS_MAX_SESSIONS": str(most)}
+    with subprocess.Popen(command, cwd=ROOT, env=room) as server:  # noqa: S603  our own program
         try:
             for _ in range(600):
                 with socket.socket() as probe:
@@ -166,23 +172,26 @@ def resident_mb(pid: int) -> float:
 
 
 async def _many(address: str, count: int, seconds: float, resolution: str) -> list[Session]:
-    return list(
-        await asyncio.gather(
-            *(listen(address, f"bench{number}", seconds, resolution) for number in range(count))
-        )
-    )
+    """What those saw that were admitted."""
+    asked = (listen(address, f"bench{number}", seconds, resolution) for number in range(count))
+    seen = await asyncio.gather(*asked, return_exceptions=True)
+    for each in seen:
+        if isinstance(each, BaseException) and not isinstance(each, Refused):
+            raise each
+    return [each for each in seen if isinstance(each, Session)]
 
 
 def live(options: argparse.Namespace) -> dict[str, Any]:
     """Measure sessions -> by their number what each saw, and the server's memory."""
     found: dict[str, Any] = {}
-    with served() as (address, pid):
+    with served(options.admitted) as (address, pid):
         asyncio.run(_many(address, 1, 2.0, options.resolution))
         for count in (int(part) for part in options.sessions.split(",")):
             before = resident_mb(pid)
             seen = asyncio.run(_many(address, count, options.seconds, options.resolution))
             found[str(count)] = {
                 "sessions": [session.told() for session in seen],
+                "refused": count - len(seen),
                 "memory_mb": [round(before, 1), round(resident_mb(pid), 1)],
             }
             for session in seen:
@@ -240,6 +249,7 @@ def soak(options: argparse.Namespace) -> dict[str, Any]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--sessions", default="1,2", help="numbers of sessions at once, with commas")
+    parser.add_argument("--admitted", type=int, default=8, help="how many the server has room for")
     parser.add_argument("--seconds", type=float, default=20.0, help="length of each")
     parser.add_argument("--resolution", default="512", choices=("320", "512"))
     parser.add_argument("--soak", type=float, default=0.0, help="minutes of media at an accelerated clock")
