@@ -75,7 +75,7 @@ class LiveSession:
         most_s: float = 60.0,
         clock: LiveClock = LiveClock(),
     ) -> None:
-        self._session = Session(engine, avatar, options)
+        self._session: Session | None = Session(engine, avatar, options)
         self._lead = lead_s + engine.lookahead(options) / SAMPLE_RATE
         self._most = int(most_s * SAMPLE_RATE)
         self._clock = clock
@@ -143,7 +143,10 @@ class LiveSession:
 
     def packets(self) -> Generator[Packet, None, None]:
         """The stream, until it is closed. Raises what the engine raises."""
-        with closing(self._session.frames(self._sound())) as frames:
+        session, self._session = self._session, None  # with the stream's end the avatar's files are let go
+        if session is None:
+            raise ValueError("the packets of a live session are taken once")
+        with closing(session.frames(self._sound())) as frames:
             for frame in frames:
                 with self._lock:
                     if not self._heard:  # the end: some lengths of sound have a frame more than they fill

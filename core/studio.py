@@ -116,6 +116,15 @@ class Studio:
             label=label,
         )
 
+    def avatar(self, token: str) -> RegisteredAvatar:
+        """The avatar of a token, for whoever holds it. Raises UnknownToken, also for another engine's."""
+        found = self.avatars.get(token)
+        if found.engine != self.engine.name:
+            raise UnknownToken(
+                f"This avatar was registered for engine '{found.engine}'.", "Register the portrait again."
+            )
+        return found
+
     def talk(
         self, owner: str, source: AvatarSource | None, token: str, audio: Path, options: GenerationOptions
     ) -> Generator[Progress, None, Talk]:
@@ -152,13 +161,9 @@ class Studio:
         if source is not None:
             token, avatar = yield from self._preloading(owner, source, options, label)
         elif token:
-            avatar = self.avatars.get(token)
+            avatar = self.avatar(token)
         else:
             raise InputError("No portrait was given.", "Give an image or a video, or an avatar token.")
-        if avatar.engine != self.engine.name:
-            raise UnknownToken(
-                f"This avatar was registered for engine '{avatar.engine}'.", "Register the portrait again."
-            )
         register_ms = 1000 * (time.perf_counter() - started)
         output = folder / "talking_head.mp4"
         made = yield from clip(self.engine, avatar, audio, output, options, audio_limits(self.settings))

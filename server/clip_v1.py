@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from core.atomic_components.windows import frame_count
-from core.errors import UnknownToken
 from core.media.audio import AudioFile, open_audio
 from core.option_table import DEFAULT_PRESET, check_frames, parse_options
 from core.options import GenerationOptions
@@ -80,12 +79,7 @@ def clip_frames(
 def _avatar(studio: Studio, order: Order) -> RegisteredAvatar:
     if order.source is not None:
         return studio.preload(order.owner, AvatarSource(path=order.source), order.options)[1]
-    avatar = studio.avatars.get(order.token)
-    if avatar.engine != studio.engine.name:
-        raise UnknownToken(
-            f"This avatar was registered for engine '{avatar.engine}'.", "Register the portrait again."
-        )
-    return avatar
+    return studio.avatar(order.token)
 
 
 def _length(sound: AudioFile) -> Length:

@@ -199,12 +199,7 @@ def _avatar(house: House, owner: str, start: Start, options: GenerationOptions) 
     if (start.source is None) == (start.avatar_token is None):
         raise InputError("Either 'source' or 'avatar_token' is needed, and not both.")
     if start.avatar_token is not None:
-        avatar = studio.avatars.get(start.avatar_token)
-        if avatar.engine != studio.engine.name:
-            raise UnknownToken(
-                f"This avatar was registered for engine '{avatar.engine}'.", "Register the portrait again."
-            )
-        return avatar
+        return studio.avatar(start.avatar_token)
     if start.source == _SAMPLE:
         source, label = AvatarSource(data=_sample()), _SAMPLE
     else:

@@ -9,16 +9,20 @@ from typing import Any
 import numpy as np
 import pytest
 
+from core.atomic_components.motion_stitch import MotionStitch, StitchRules
 from core.atomic_components.windows import frame_count
 from core.contracts import warnings
+from core.engines.ditto.config import Audio2MotionConfig
 from core.engines.ditto.engine import DittoEngine
 from core.engines.ditto.registration import source_face, source_motion
-from core.engines.ditto.rules import Subject
+from core.engines.ditto.rules import Subject, condition_rows
 from core.option_table import OPTIONS, parse_options
-from core.option_values import MOTION_KEYS
+from core.option_values import MOTION_KEYS, FrameControl
 from core.talker import Session
 from core.types import AudioChunk, RegisteredAvatar
+from scripts.parity.kit import x_info
 from tests.fakes import chunks_of
+from tests.test_ditto_config import published
 from tests.test_ditto_engine import FEW, INSIGHTFACE, Counted, make_bench, portrait, sound
 
 COURSE = [[0.2] * 63, [0.6] * 63, [0.4] * 63]
@@ -290,3 +294,26 @@ def test_sessions_on_threads_do_not_meet(engine: DittoEngine, avatar: Registered
     with ThreadPoolExecutor(4) as threads:
         assert list(threads.map(pictures, cases)) == alone
     assert len({made[5] for made in alone}) == 4
+
+
+def test_a_model_is_told_what_it_was_trained_with(engine: DittoEngine, avatar: RegisteredAvatar) -> None:
+    """The configuration's flags leave out columns of the condition."""
+    subject = Subject(source_motion(avatar), source_face(avatar), avatar.is_image)
+    whole = published()["audio2motion_cfg"]
+    for flag, width in (("use_emo", 8), ("use_eye_open", 2), ("use_eye_ball", 6), ("use_sc", 63)):
+        told = {**whole, flag: False, "audio_feat_dim": 1103 - width}
+        rows = condition_rows(subject, parse_options({}), Audio2MotionConfig.model_validate(told))
+        assert rows(np.zeros((3, 1024), np.float32), 0).shape == (3, 1103 - width)
+
+
+def test_blinks_go_on_in_a_clip_longer_than_their_schedule() -> None:
+    """Frame 3000 and on go through it again."""
+    deltas = np.array([[0.0] * 63, [0.5] * 63], np.float32)
+    source = {**x_info("shared/long"), "kp": x_info("shared/long")["kp"]}
+    rules = StitchRules({}, drive_eye=True, eye_deltas=deltas, blinks=np.array([0, 1, 0]))
+    stage = MotionStitch(source, rules, None)
+    driven = x_info("shared/long/driven", with_kp=False)
+    shown = [stage(driven, index, FrameControl())[1][0, EYES] for index in (0, 1, 3, 4, 3001)]
+    np.testing.assert_array_equal(shown[0], shown[2])
+    np.testing.assert_array_equal(shown[1], shown[3])
+    assert np.abs(shown[0] - shown[1]).max() > 0.1 and (shown[4] == shown[1]).all()

@@ -1,6 +1,7 @@
 """A face that goes on: one clock for frames and sound, idling without a jump, interruptions."""
 
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import closing
 
@@ -199,3 +200,18 @@ def test_half_an_hour_keeps_time_and_memory() -> None:
                 break
     assert time.now - 100 == pytest.approx(30 * 60 - LEAD, abs=0.1)
     assert len(session._heard) < 20
+
+
+def test_what_has_ended_keeps_no_avatar() -> None:
+    """Its files are mapped into memory: they go with the stream, not when garbage is collected."""
+    engine, time = FakeEngine(), FastTime()
+    avatar = engine.register(AvatarSource(data=b"portrait"), Crop())
+    kept = weakref.ref(avatar)
+    session = LiveSession(engine, avatar, GenerationOptions(), lead_s=LEAD, clock=time.clock)
+    del avatar
+    with closing(session.packets()) as packets:
+        take(packets, 3)
+        assert kept() is not None
+    assert kept() is None
+    with pytest.raises(ValueError, match="once"):
+        next(session.packets())
