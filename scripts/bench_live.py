@@ -3,13 +3,15 @@ at an accelerated clock.
 
     python scripts/bench_live.py [--sessions 1,2] [--admitted 8] [--seconds 20] [--resolution 512]
     python scripts/bench_live.py --soak 30 [--resolution 320]
+    python scripts/bench_live.py --visits 200 [--resolution 320]
 
 The first starts api_server.py (engine lite), warms it up with a short session, and then measures for each
 number of sessions at once: start to first media (ms), frames a second as they arrive, how late the latest
 fragments come (ms, behind the clock that the first one sets), frames missing, how far the tracks' ends are
 apart (ms; the coder of sound holds up to 192), and the time from an interrupt to the first media of the new
 epoch (ms). `--soak MINUTES` makes so much media in this process as fast as it goes, speech and silence in
-turn, and tells memory and the tracks' times along the way. The last line is one JSON object.
+turn, and tells memory and the tracks' times along the way. `--visits N` counts what the server holds while
+connections come and go, half of them without a word. The last line is one JSON object.
 """
 
 import argparse
@@ -202,6 +204,35 @@ def live(options: argparse.Namespace) -> dict[str, Any]:
     return found
 
 
+async def _visit(address: str, number: int, resolution: str) -> None:
+    """Come, see three messages of media, and go; every second one without a word."""
+    options = {"resolution": resolution}
+    async with connect(f"{address}/ws/visit{number}", subprotocols=[SUBPROTOCOL], max_size=2**24) as socket:  # type: ignore[list-item]
+        await socket.send(json.dumps({"type": "start", "source": "sample", "options": options}))
+        seen = 0
+        while seen < 3:
+            seen += isinstance(await socket.recv(), bytes)
+        if number % 2:
+            socket.transport.abort()
+        else:
+            await socket.send(json.dumps({"type": "stop"}))
+
+
+def visits(options: argparse.Namespace) -> dict[str, Any]:
+    """Connections that come and go -> the server's memory, threads and open files along the way."""
+    rows = []
+    with served(options.admitted) as (address, pid):
+        for number in range(1, options.visits + 1):
+            asyncio.run(_visit(address, number, options.resolution))
+            if number % 50 and number != options.visits:
+                continue
+            time.sleep(12 if number == options.visits else 1)  # lost sessions wait for 10 s
+            open_now = {name: len(os.listdir(f"/proc/{pid}/{name}")) for name in ("task", "fd")}
+            rows.append({"visits": number, "memory_mb": round(resident_mb(pid), 1), **open_now})
+            print(", ".join(f"{name} {value}" for name, value in rows[-1].items()), flush=True)
+    return {"rows": rows}
+
+
 class _FastTime:
     """A clock that goes on only when somebody waits."""
 
@@ -253,8 +284,9 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=20.0, help="length of each")
     parser.add_argument("--resolution", default="512", choices=("320", "512"))
     parser.add_argument("--soak", type=float, default=0.0, help="minutes of media at an accelerated clock")
+    parser.add_argument("--visits", type=int, default=0, help="connections that come and go, one by one")
     options = parser.parse_args()
-    found = soak(options) if options.soak else live(options)
+    found = soak(options) if options.soak else visits(options) if options.visits else live(options)
     print(json.dumps({"resolution": options.resolution, "seconds": options.seconds, **found}))
     return 0
 
